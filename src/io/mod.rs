@@ -1,0 +1,1 @@
+//! Devices: batches of packets in and out. This layer knows bytes only.

@@ -1,0 +1,5 @@
+//! `aftr`: a DS-Lite AFTR (RFC 6333). Modules stand in the order of the layers; `engine/from_b4.rs` is
+//! the place to start reading.
+
+pub mod wire;
+pub mod io;

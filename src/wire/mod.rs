@@ -1,0 +1,5 @@
+//! Bytes to fields and back: no state, no clock, no configuration.
+
+mod packet;
+
+pub use packet::{HEAD_ROOM, Packet, Side};
