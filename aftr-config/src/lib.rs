@@ -14,8 +14,8 @@ mod dataplane;
 pub use dataplane::{Dataplane, DeviceKind};
 pub use icmp::IcmpLimits;
 pub use nat::{
-    Deterministic, Filtering, MidSession, Nat, PassThrough, PerPortTimeout, PerProtocol, Pool,
-    PortQuota, PortSet, Protocol, SessionLimits, StaticMapping, Tables, Timers,
+    Deterministic, Filtering, MidSession, Nat, PassThrough, PerPortTimeout, PerProtocol, Pool, PortQuota,
+    PortSet, Protocol, SessionLimits, StaticMapping, Tables, Timers,
 };
 pub use policy::{Policy, Rule};
 pub use softwire::{Dscp, Ecn, FlowLabel, MssClamping, Softwire};

@@ -122,9 +122,7 @@ impl Packet {
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Packet from {:?}, {} bytes:", self.side, self.len())?;
-        self.bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, " {byte:02x}"))
+        self.bytes().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
     }
 }
 
