@@ -2,4 +2,5 @@
 //! the place to start reading.
 
 pub mod wire;
+pub mod engine;
 pub mod io;

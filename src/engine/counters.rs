@@ -1,0 +1,126 @@
+//! What was counted. Plain integers: the worker that owns the engine publishes them.
+
+use super::verdict::DropReason;
+
+/// Packets and octets, of the whole IP packet at this point.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub octets: u64,
+}
+
+impl Traffic {
+    #[inline]
+    pub(super) fn count(&mut self, length: usize) {
+        self.packets += 1;
+        self.octets += length as u64;
+    }
+}
+
+/// Every packet that came is in exactly one of: `to_internet`, `to_b4`, `replies`, `held`, a drop.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    drops: [u64; DropReason::ALL.len()],
+    /// Came from the access network.
+    pub from_b4: Traffic,
+    /// Came from the Internet.
+    pub from_internet: Traffic,
+    /// Left to the Internet, translated or passed through.
+    pub to_internet: Traffic,
+    /// Left into a softwire, hairpinned ones included.
+    pub to_b4: Traffic,
+    /// Of those, the ones that came from a softwire (RFC 4787 REQ-9).
+    pub hairpinned: Traffic,
+    /// Answered by the AFTR itself.
+    pub replies: Traffic,
+    /// Kept by the engine: unsolicited SYNs (RFC 5382 REQ-4).
+    pub held: u64,
+    /// ICMPv4 errors of our own into softwires.
+    pub icmp_to_b4: u64,
+    /// ICMPv4 errors of our own to the Internet.
+    pub icmp_to_internet: u64,
+    /// ICMPv6 errors of our own.
+    pub icmpv6_errors: u64,
+    /// Errors of our own that the rate limits kept back.
+    pub icmp_suppressed: u64,
+    /// Inner packets with bytes behind their total length (`info.in.trailer`, RFC 4213 section 3.6).
+    pub trailers: u64,
+    /// Pairs of ECN fields that no honest path makes (`info.ecn`, RFC 6040 section 4.2).
+    pub ecn_anomalies: u64,
+    /// Held ports released early because `hold-down-max` was reached.
+    pub hold_down_early: u64,
+    /// Events that nobody fetched in time.
+    pub events_lost: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            drops: [0; DropReason::ALL.len()],
+            from_b4: Traffic::default(),
+            from_internet: Traffic::default(),
+            to_internet: Traffic::default(),
+            to_b4: Traffic::default(),
+            hairpinned: Traffic::default(),
+            replies: Traffic::default(),
+            held: 0,
+            icmp_to_b4: 0,
+            icmp_to_internet: 0,
+            icmpv6_errors: 0,
+            icmp_suppressed: 0,
+            trailers: 0,
+            ecn_anomalies: 0,
+            hold_down_early: 0,
+            events_lost: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Packets dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Packets dropped for any reason.
+    #[must_use]
+    pub fn dropped_in_total(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Every counter with its name, in the order that `docs/counters.md` explains them.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let traffic = [
+            ("from_b4.packets", self.from_b4.packets),
+            ("from_b4.octets", self.from_b4.octets),
+            ("from_internet.packets", self.from_internet.packets),
+            ("from_internet.octets", self.from_internet.octets),
+            ("to_internet.packets", self.to_internet.packets),
+            ("to_internet.octets", self.to_internet.octets),
+            ("to_b4.packets", self.to_b4.packets),
+            ("to_b4.octets", self.to_b4.octets),
+            ("hairpinned.packets", self.hairpinned.packets),
+            ("hairpinned.octets", self.hairpinned.octets),
+            ("replies.packets", self.replies.packets),
+            ("replies.octets", self.replies.octets),
+            ("held", self.held),
+            ("icmp.to_b4", self.icmp_to_b4),
+            ("icmp.to_internet", self.icmp_to_internet),
+            ("icmp.v6_errors", self.icmpv6_errors),
+            ("icmp.suppressed", self.icmp_suppressed),
+            ("info.in.trailer", self.trailers),
+            ("info.ecn", self.ecn_anomalies),
+            ("info.hold_down.early", self.hold_down_early),
+            ("info.events_lost", self.events_lost),
+        ];
+        traffic.into_iter().chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.dropped(reason))))
+    }
+
+    #[inline]
+    pub(super) fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+}
