@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use ipnet::Ipv6Net;
 
 use super::time::Instant;
-pub use aftr_config::Protocol;
+use aftr_config::Protocol;
 
 /// Something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

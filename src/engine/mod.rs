@@ -1,11 +1,36 @@
 //! The AFTR element of RFC 6333 section 6 as a value: no clock, no socket, no thread, no global
 //! randomness. Packets and `now` go in; verdicts, events and counters come out.
+//!
+//! The modules stand in the order that a packet meets them; [`from_b4`] and [`from_internet`] are the
+//! two paths, and each of their lines is a file.
 
 mod aftr;
+mod from_b4;
+mod from_internet;
+mod softwire;
+mod local;
+mod inner;
+mod transport;
+mod subscriber;
+mod mapping;
+mod session;
+mod hairpin;
+mod pass_through;
+mod held_syn;
+mod translate;
+mod icmp_relay;
+mod egress;
+mod refusal;
+mod icmp_error;
+mod limiter;
+mod bucket;
 mod verdict;
-mod event;
 mod counters;
+mod event;
+mod notice;
 mod view;
+mod settings;
+mod table;
 mod time;
 mod seed;
 

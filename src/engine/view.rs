@@ -32,8 +32,8 @@ pub struct MappingView {
 pub struct SubscriberView {
     /// The B4 prefix that names it.
     pub prefix: Ipv6Net,
-    /// Its external address.
-    pub external: Ipv4Addr,
+    /// Its external address, once it has one.
+    pub external: Option<Ipv4Addr>,
     /// Its softwires' B4 addresses.
     pub softwires: Vec<Ipv6Addr>,
     /// Its port sets: first and last port.

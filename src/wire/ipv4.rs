@@ -186,7 +186,12 @@ impl Ipv4 {
     /// Takes one from the TTL.
     #[inline]
     pub fn decrement_ttl(&mut self) {
-        let ttl = self.ttl.saturating_sub(1);
+        self.set_ttl(self.ttl.saturating_sub(1));
+    }
+
+    /// Sets the TTL.
+    #[inline]
+    pub fn set_ttl(&mut self, ttl: u8) {
         let delta = Delta::NONE.word(Self::word(self.ttl, self.protocol), Self::word(ttl, self.protocol));
         self.ttl = ttl;
         self.update(delta);

@@ -1,0 +1,128 @@
+//! The way out: TTL, type of service, size, and the verdict.
+
+use super::aftr::{Aftr, TtlBy};
+use super::inner::Inner;
+use super::time::Instant;
+use super::transport::Flow;
+use super::verdict::{DropReason, Verdict};
+use crate::wire::Packet;
+use crate::wire::ipv4::Ipv4;
+use aftr_config::Protocol;
+
+/// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
+#[inline]
+pub(super) fn check_ttl(inner: &Inner, reason: DropReason) -> Result<(), DropReason> {
+    if inner.ttl <= 1 { Err(reason) } else { Ok(()) }
+}
+
+/// The same for a packet from the Internet: where the kernel routes, it has done so already.
+#[inline]
+pub(super) fn check_ttl_from_internet(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
+    match aftr.settings.ttl {
+        TtlBy::Engine => check_ttl(inner, DropReason::X4Ttl),
+        TtlBy::Kernel => Ok(()),
+    }
+}
+
+/// Writes what decapsulation decided.
+#[inline]
+pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
+    if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
+        header.set_tos(tos);
+    }
+}
+
+fn decrement_ttl(packet: &mut Packet) {
+    if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
+        header.decrement_ttl();
+    }
+}
+
+impl Aftr {
+    /// To the Internet. A transit costs one hop, whichever router takes it (RFC 2473 section 3.1).
+    #[inline]
+    pub(super) fn send_to_internet(&self, packet: &mut Packet) -> Verdict {
+        if self.settings.ttl == TtlBy::Engine {
+            decrement_ttl(packet);
+        }
+        Verdict::ToInternet
+    }
+
+    /// From the Internet into the softwire of a mapping.
+    #[inline]
+    pub(super) fn send_to_b4(&mut self, packet: &mut Packet, mapping: u32) -> Verdict {
+        self.send_into(packet, self.mappings.slab[mapping].softwire)
+    }
+
+    /// From the Internet into a softwire.
+    pub(super) fn send_into(&mut self, packet: &mut Packet, softwire: u32) -> Verdict {
+        if self.settings.ttl == TtlBy::Engine {
+            decrement_ttl(packet);
+        }
+        self.enter_softwire(packet, softwire)
+    }
+
+    /// From a softwire into the softwire of a mapping: no other router sees it.
+    pub(super) fn send_hairpinned(&mut self, packet: &mut Packet, mapping: u32) -> Verdict {
+        decrement_ttl(packet);
+        self.enter_softwire(packet, self.mappings.slab[mapping].softwire)
+    }
+
+    #[inline]
+    fn enter_softwire(&mut self, packet: &mut Packet, softwire: u32) -> Verdict {
+        if let Some(dscp) = self.settings.config.policy.downstream_dscp {
+            let tos = Ipv4::view(packet.bytes()).map_or(0, Ipv4::tos);
+            write_tos(packet, dscp << 2 | tos & 3);
+        }
+        self.softwires.slab[softwire].to_b4.count(packet.len());
+        let tunnel = self.tunnel_of(softwire);
+        self.encapsulate(packet, &tunnel);
+        Verdict::ToB4
+    }
+
+    /// The place of fragmentation after encapsulation (RFC 6333 section 6.3): not built yet.
+    #[inline]
+    pub(super) fn fits_softwire(&self, length: usize) -> Result<(), DropReason> {
+        if length > self.settings.tunnel_mtu { Err(DropReason::V6Mtu) } else { Ok(()) }
+    }
+
+    /// A packet from the B4 keeps its mapping (RFC 4787 REQ-6).
+    #[inline]
+    pub(super) fn refresh(&mut self, mapping: u32, flow: &Flow, now: Instant) {
+        let lifetime = self.lifetime(flow);
+        let record = &mut self.mappings.slab[mapping];
+        // RFC 4787 REQ-5a: a port with a shorter timer never shortens what another port was promised.
+        let promised = record.lifetime.saturating_sub(record.last_seen.age(now) / 1000);
+        if lifetime >= promised {
+            record.last_seen = now.stamp();
+            record.lifetime = lifetime;
+        }
+    }
+
+    /// A packet from the Internet keeps a mapping only where sessions do (TCP), or the operator says so
+    /// (RFC 4787 REQ-6).
+    #[inline]
+    pub(super) fn seen_from_internet(&mut self, mapping: u32, flow: &Flow, now: Instant) {
+        let keeps = match flow.protocol {
+            Protocol::Tcp => true,
+            Protocol::Udp => self.settings.config.nat.udp_inbound_refresh,
+            Protocol::Icmp => false,
+        };
+        if keeps {
+            self.mappings.slab[mapping].last_seen = now.stamp();
+        }
+    }
+
+    /// Seconds that a mapping lives after this packet from a B4.
+    pub(super) fn lifetime(&self, flow: &Flow) -> u32 {
+        let timers = &self.settings.config.nat.timers;
+        if flow.protocol == Protocol::Udp && !timers.per_port_timeout.is_empty() {
+            let special =
+                timers.per_port_timeout.iter().find(|entry| entry.port_number == flow.destination_port);
+            if let Some(entry) = special {
+                return entry.timeout;
+            }
+        }
+        self.idle_timeout(flow.protocol)
+    }
+}

@@ -1,0 +1,153 @@
+//! B4 to Internet: every step of a packet that comes out of a softwire, in order (RFC 6333 section 6).
+//!
+//! Until [`Aftr::settle`] nothing is changed but counters, so that a packet that is dropped leaves no
+//! state behind (ORD-4).
+
+use aftr_config::MidSession;
+
+use super::aftr::Aftr;
+use super::egress;
+use super::hairpin;
+use super::icmp_relay;
+use super::inner::{Inner, is_private, is_unreachable};
+use super::local;
+use super::pass_through;
+use super::refusal::{Answer, Refusal};
+use super::settings::AFTR_IPV4;
+use super::softwire::{Outer, Tunnel, check_outer, decapsulate};
+use super::time::Instant;
+use super::translate::{self, End};
+use super::transport::{self, Flow, Transport};
+use super::verdict::{DropReason, Verdict};
+use crate::wire::Packet;
+use crate::wire::ipv6::next_header;
+
+/// One packet from the access network.
+pub(super) fn packet_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Verdict {
+    let outer = match check_outer(aftr, packet) {
+        Ok(outer) => outer,
+        Err(refusal) => return aftr.refuse_outer(packet, refusal, now),
+    };
+    if outer.upper.next_header != next_header::IPV4 {
+        return local::outer(aftr, packet, &outer, now)
+            .unwrap_or_else(|refusal| aftr.refuse_outer(packet, refusal, now));
+    }
+    inner_from_b4(aftr, packet, &outer, now)
+        .unwrap_or_else(|refusal| aftr.refuse_from_b4(packet, &outer.tunnel, refusal, now))
+}
+
+/// The packet inside: what it may be, where it may go, and who sent it.
+fn inner_from_b4(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    outer: &Outer,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let tunnel = &outer.tunnel;
+    let inner = decapsulate(aftr, packet, outer)?;
+    check_addresses(aftr, &inner)?;
+    if inner.destination == AFTR_IPV4 {
+        return local::inner(aftr, packet, &inner, tunnel, now);
+    }
+    egress::check_ttl(&inner, DropReason::InTtl)?;
+    check_route(aftr, &inner)?;
+    // The place of the fragment context (RFC 4787 REQ-14): not built yet.
+    if inner.is_fragment {
+        return Err(DropReason::InFragment.into());
+    }
+    let flow = match transport::parse(packet.bytes(), &inner, DropReason::InProtocol)? {
+        Transport::Flow(flow) | Transport::Request(flow) => flow,
+        // Nobody outside can have asked: requests from there find no mapping.
+        Transport::Reply(_) => return Err(DropReason::IcmpType.into()),
+        Transport::Error => return Ok(icmp_relay::from_b4(aftr, packet, &inner, tunnel, now)?),
+    };
+    if aftr.settings.denies_from_b4(tunnel.b4, flow.destination, flow.protocol, flow.destination_port) {
+        return Err(DropReason::Policy.into());
+    }
+    if aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port) {
+        return Ok(pass_through::from_b4(aftr, packet, &inner, &flow, tunnel, now)?);
+    }
+    if is_private(inner.destination) && aftr.pool.find(inner.destination).is_none() {
+        return Err(DropReason::InNoRoute.into());
+    }
+    translate_from_b4(aftr, packet, &inner, &flow, tunnel, now)
+}
+
+/// Mapping, session, translation.
+fn translate_from_b4(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    flow: &Flow,
+    tunnel: &Tunnel,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let admission = aftr.admit(tunnel, now)?;
+    let softwire = admission.softwire();
+    let known = softwire.and_then(|id| aftr.mappings.find(id, flow.protocol, flow.source, flow.source_port));
+    let subscriber = aftr.subscriber_of(admission);
+    let session =
+        aftr.plan_session_from_b4(known, subscriber, flow).map_err(|reason| mid_session(aftr, reason))?;
+    let call = match aftr.pool.find(flow.destination) {
+        None => None,
+        Some(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
+            Ok(call) => Some(call),
+            Err(reason) => return Ok(hairpin::refuse(aftr, packet, inner, flow, tunnel, reason, now)?),
+        },
+    };
+    let plan = match known {
+        Some(_) => None,
+        None => Some(aftr.plan_mapping(admission, tunnel, flow, now)?),
+    };
+
+    let softwire = aftr.settle(admission, tunnel, now);
+    let mapping = match (known, plan) {
+        (None, Some(plan)) => aftr.create_mapping(plan, softwire, flow, now),
+        (known, _) => known.unwrap_or_default(),
+    };
+    aftr.use_session_from_b4(session, mapping, flow, now);
+    aftr.refresh(mapping, flow, now);
+    aftr.softwires.slab[softwire].from_b4.count(packet.len());
+    let external = aftr.mappings.slab[mapping].external();
+    if flow.opens_tcp() {
+        aftr.held_syns.forget(external, flow.destination());
+    }
+
+    translate::rewrite(packet.bytes_mut(), flow, End::Source, *external.ip(), external.port());
+    egress::write_tos(packet, inner.tos);
+    translate::clamp_mss(packet.bytes_mut(), flow, aftr.settings.mss_limit());
+    match call {
+        None => Ok(aftr.send_to_internet(packet)),
+        Some(call) => Ok(hairpin::deliver(aftr, packet, call, flow, external, now)),
+    }
+}
+
+/// Row M19, M20 and M24: who may send, and to whom anybody may.
+fn check_addresses(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
+    if !aftr.settings.allows_internal(inner.source) {
+        return Err(DropReason::InSrc);
+    }
+    if inner.destination != AFTR_IPV4 && is_unreachable(inner.destination) {
+        return Err(DropReason::InDst);
+    }
+    if inner.source == inner.destination {
+        return Err(DropReason::InLand);
+    }
+    Ok(())
+}
+
+/// RFC 1812 section 4.3.3.1: nothing private is reached from here but by a pass-through rule.
+fn check_route(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
+    let leads_nowhere = is_private(inner.destination)
+        && aftr.pool.find(inner.destination).is_none()
+        && !aftr.settings.may_pass_through(inner.destination);
+    if leads_nowhere { Err(DropReason::InNoRoute) } else { Ok(()) }
+}
+
+/// RFC 5382 section 5: what a host is told whose connection is not known here.
+fn mid_session(aftr: &Aftr, reason: DropReason) -> Refusal {
+    if reason == DropReason::TcpNoSession && aftr.settings.config.nat.tcp_mid_session == MidSession::Rst {
+        return Refusal { reason, answer: Answer::Reset };
+    }
+    reason.into()
+}

@@ -1,0 +1,129 @@
+//! Internet to B4: the mirror of `from_b4.rs`.
+
+use super::aftr::Aftr;
+use super::egress;
+use super::icmp_relay;
+use super::inner::{Inner, Side4, check_header, is_martian};
+use super::mapping::Place;
+use super::pass_through;
+use super::refusal::{Answer, Refusal};
+use super::time::Instant;
+use super::translate::{self, End};
+use super::transport::{self, Flow, Transport};
+use super::verdict::{DropReason, Verdict};
+use crate::wire::{Packet, icmpv4};
+use aftr_config::Protocol;
+
+/// One packet from the Internet.
+pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Verdict {
+    checked_from_internet(aftr, packet, now)
+        .unwrap_or_else(|refusal| aftr.refuse_from_internet(packet, refusal, now))
+}
+
+fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
+    let inner = check_header(packet, Side4::External, &mut aftr.counters.trailers)?;
+    check_source(aftr, &inner)?;
+    let address = aftr.pool.find(inner.destination);
+    if address.is_none() && !may_belong_to_pass_through(aftr, &inner) {
+        return Err(DropReason::X4Dst.into());
+    }
+    egress::check_ttl_from_internet(aftr, &inner)?;
+    // The place of the fragment context (RFC 4787 REQ-14): not built yet.
+    if inner.is_fragment {
+        return Err(DropReason::X4Fragment.into());
+    }
+    let flow = match transport::parse(packet.bytes(), &inner, DropReason::X4Protocol)? {
+        Transport::Flow(flow) | Transport::Reply(flow) => flow,
+        Transport::Request(_) => return from_outside_query(aftr, packet, &inner, now),
+        Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, &inner)?),
+    };
+    if aftr.settings.denies_from_internet(flow.source, flow.protocol, flow.source_port) {
+        return Err(DropReason::Policy.into());
+    }
+    match address {
+        Some(address) => translate_from_internet(aftr, packet, &inner, &flow, address, now),
+        None => {
+            aftr.fits_softwire(packet.len())?;
+            let softwire = pass_through::softwire_of(aftr, &flow, now)?;
+            Ok(aftr.send_into(packet, softwire))
+        }
+    }
+}
+
+/// Mapping, filter, session, translation.
+fn translate_from_internet(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    flow: &Flow,
+    address: u32,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let place = Place { address, protocol: flow.protocol, port: flow.destination_port };
+    let Some(mapping) = aftr.ports.mapping_at(place) else {
+        return unsolicited(aftr, packet, inner, flow, DropReason::NatNoMapping, now);
+    };
+    let remote = (flow.source, flow.source_port);
+    let session = match aftr.plan_session_from_internet(mapping, flow, remote.0, remote.1) {
+        Ok(session) => session,
+        Err(reason) => return unsolicited(aftr, packet, inner, flow, reason, now),
+    };
+    aftr.fits_softwire(packet.len())?;
+
+    aftr.use_session_from_internet(session, mapping, flow, remote, now);
+    aftr.seen_from_internet(mapping, flow, now);
+    let internal = aftr.mappings.slab[mapping].internal();
+    translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
+    translate::clamp_mss(packet.bytes_mut(), flow, aftr.settings.mss_limit());
+    Ok(aftr.send_to_b4(packet, mapping))
+}
+
+/// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
+/// private.
+fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
+    let is_impossible = (is_martian(inner.source) && !aftr.settings.may_pass_through(inner.source))
+        || aftr.pool.find(inner.source).is_some();
+    if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
+}
+
+fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
+    aftr.settings.may_pass_through(inner.source) && aftr.settings.allows_internal(inner.destination)
+}
+
+/// Nobody here waits for it: rows M22, M42 and M43.
+fn unsolicited(
+    aftr: &mut Aftr,
+    packet: &Packet,
+    inner: &Inner,
+    flow: &Flow,
+    reason: DropReason,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    const PORT: u8 = 3;
+    match reason {
+        DropReason::NatNoMapping | DropReason::NatFilter if flow.opens_tcp() => {
+            Ok(aftr.hold_syn(packet, inner, flow, None, reason, now)?)
+        }
+        DropReason::NatNoMapping if flow.protocol == Protocol::Udp && aftr.settings.config.nat.udp_reject => {
+            Err(Refusal { reason, answer: Answer::Icmp4(icmpv4::kind::UNREACHABLE, PORT) })
+        }
+        _ => Err(reason.into()),
+    }
+}
+
+/// An ICMP request from outside: no host can be meant by it (ICMP-IN), the pool address answers if the
+/// operator wants it to.
+fn from_outside_query(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let is_echo = packet.bytes()[inner.header_length] == icmpv4::kind::ECHO;
+    let answers = aftr.settings.config.nat.pool_echo && aftr.pool.find(inner.destination).is_some();
+    if !answers || !is_echo || !aftr.limiter.to_internet(&aftr.settings.config.icmp, now) {
+        return Err(DropReason::NatNoMapping.into());
+    }
+    super::local::write_echo_reply(packet, inner.header_length);
+    Ok(Verdict::Reply)
+}

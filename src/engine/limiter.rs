@@ -1,0 +1,66 @@
+//! How many packets of our own may leave (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f): a share for
+//! each source, so that one cannot silence us for the others, and a total.
+
+use aftr_config::IcmpLimits;
+
+use super::bucket::{Bucket, SharedBuckets};
+use super::seed::Random;
+use super::time::Instant;
+
+pub(super) struct Limiter {
+    errors: SharedBuckets,
+    echoes: SharedBuckets,
+    errors6: SharedBuckets,
+    to_b4: Bucket,
+    to_internet: Bucket,
+    to_all6: Bucket,
+    syn_rejects: Bucket,
+}
+
+impl Limiter {
+    pub(super) fn new(random: &mut Random) -> Limiter {
+        Limiter {
+            errors: SharedBuckets::new(random.hash_key()),
+            echoes: SharedBuckets::new(random.hash_key()),
+            errors6: SharedBuckets::new(random.hash_key()),
+            to_b4: Bucket::FULL,
+            to_internet: Bucket::FULL,
+            to_all6: Bucket::FULL,
+            syn_rejects: Bucket::FULL,
+        }
+    }
+
+    pub(super) fn memory() -> u64 {
+        3 * SharedBuckets::memory()
+    }
+
+    /// An ICMPv4 error, or a TCP reset, into a softwire of this subscriber.
+    pub(super) fn error_to_b4(&mut self, limits: &IcmpLimits, subscriber: u128, now: Instant) -> bool {
+        limits.enable
+            && self.errors.of(subscriber).take(limits.per_subscriber_rate, limits.per_subscriber_burst, now)
+            && self.to_b4.take(limits.to_b4_rate, limits.to_b4_rate, now)
+    }
+
+    /// An answer of 192.0.0.1, or of the AFTR's IPv6 address, to this B4's echo.
+    pub(super) fn echo(&mut self, limits: &IcmpLimits, b4: u128, now: Instant) -> bool {
+        self.echoes.of(b4).take(limits.echo_per_b4_rate, limits.echo_per_b4_rate, now)
+    }
+
+    /// An ICMPv6 error to this source.
+    pub(super) fn error6(&mut self, limits: &IcmpLimits, source: u128, now: Instant) -> bool {
+        let rate = limits.icmpv6_per_source_rate;
+        limits.enable
+            && self.errors6.of(source).take(rate, rate, now)
+            && self.to_all6.take(limits.icmpv6_rate, limits.icmpv6_rate, now)
+    }
+
+    /// An ICMPv4 error, or an echo reply, to the Internet.
+    pub(super) fn to_internet(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
+        limits.enable && self.to_internet.take(limits.to_internet_rate, limits.to_internet_rate, now)
+    }
+
+    /// An ICMP 3/3 for an unsolicited SYN (RFC 5382 REQ-4).
+    pub(super) fn syn_reject(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
+        limits.enable && self.syn_rejects.take(limits.syn_reject_rate, limits.syn_reject_rate, now)
+    }
+}

@@ -1,0 +1,15 @@
+//! (softwire, internal address and port) to external address and port, and back: the table, the pool
+//! that ports come from, and how a mapping is made and ended (RFC 6333 section 6.6, RFC 4787, RFC 6888).
+
+mod layout;
+mod ports;
+mod pool;
+mod table;
+mod create;
+mod remove;
+mod statics;
+
+pub(super) use layout::Layout;
+pub(super) use pool::{Pool, addresses_of};
+pub(super) use ports::{Place, Ports};
+pub(super) use table::Mappings;

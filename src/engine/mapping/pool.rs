@@ -1,0 +1,414 @@
+//! External addresses: who is paired with which (RFC 4787 REQ-2), and which port sets are granted.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use aftr_config::Config;
+use ipnet::Ipv6Net;
+
+use super::layout::Layout;
+use crate::engine::seed::Random;
+use crate::engine::table::NONE;
+use crate::engine::time::Instant;
+use aftr_config::Protocol;
+
+/// One external address.
+#[derive(Debug)]
+pub(in crate::engine) struct Address {
+    pub(in crate::engine) ip: Ipv4Addr,
+    /// Its place in [`Pool::groups`].
+    pub(in crate::engine) group: usize,
+    /// Subscribers paired with it.
+    subscribers: u32,
+    /// Sets that may be granted, own ranges not among them.
+    free_sets: Vec<u32>,
+    /// Gives nothing new (RFC 6908 section 2.4).
+    pub(in crate::engine) drained: bool,
+    /// No longer in the configuration.
+    pub(in crate::engine) retired: bool,
+    /// Its place in the group's list of addresses with the same load.
+    listed_at: Option<usize>,
+}
+
+/// A set of ports of one address.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct PortSet {
+    /// Who holds it, or [`NONE`].
+    pub(in crate::engine) subscriber: u32,
+    /// The subscriber's next set.
+    pub(in crate::engine) next: u32,
+    /// The B4 whose packet asked for it.
+    pub(in crate::engine) b4: Ipv6Addr,
+    /// Ports in use or in hold-down, by protocol.
+    pub(in crate::engine) taken: [u16; 3],
+    /// Mappings.
+    pub(in crate::engine) mappings: u32,
+    /// Since when it has had no mapping.
+    empty_since: Instant,
+}
+
+/// What a `[[nat.external-ip-address-pool]]` serves.
+#[derive(Debug)]
+pub(in crate::engine) struct Group {
+    pub(in crate::engine) pool_id: u32,
+    b4_prefixes: Vec<Ipv6Net>,
+    most_subscribers: u32,
+    /// Addresses that take another subscriber, by how many they have.
+    by_load: Vec<Vec<u32>>,
+    /// Sets that exist, and that are granted: for the thresholds.
+    pub(in crate::engine) sets: u64,
+    pub(in crate::engine) granted: u64,
+}
+
+pub(in crate::engine) struct Pool {
+    pub(in crate::engine) layout: Layout,
+    pub(in crate::engine) addresses: Vec<Address>,
+    pub(in crate::engine) groups: Vec<Group>,
+    port_sets: Vec<PortSet>,
+    /// First address of a run, its last, and the number of the first; sorted.
+    ranges: Vec<(u32, u32, u32)>,
+    /// Sets that became empty: when they come due, since when, and which.
+    emptied: VecDeque<(Instant, Instant, u32)>,
+}
+
+impl Pool {
+    pub(in crate::engine) fn new(config: &Config) -> Pool {
+        let mut pool = Pool {
+            layout: Layout::new(&config.nat),
+            addresses: Vec::new(),
+            groups: Vec::new(),
+            port_sets: Vec::new(),
+            ranges: Vec::new(),
+            emptied: VecDeque::new(),
+        };
+        pool.update(config);
+        pool
+    }
+
+    pub(in crate::engine) fn memory(config: &Config) -> u64 {
+        let sets = u64::from(Layout::new(&config.nat).sets());
+        addresses_of(config) as u64 * (sets * (size_of::<PortSet>() + 4) as u64 + size_of::<Address>() as u64)
+    }
+
+    /// Takes over the pools of a configuration: new addresses are added, missing ones retired, numbers
+    /// never change.
+    pub(in crate::engine) fn update(&mut self, config: &Config) {
+        self.addresses.iter_mut().for_each(|address| address.retired = true);
+        self.groups.clear();
+        for pool in &config.nat.external_ip_address_pool {
+            let group = self.groups.len();
+            self.groups.push(Group {
+                pool_id: pool.pool_id,
+                b4_prefixes: pool.b4_prefixes.clone(),
+                most_subscribers: u32::from(pool.max_subscribers_per_address),
+                by_load: Vec::new(),
+                sets: 0,
+                granted: 0,
+            });
+            for ip in pool.external_ip_pool.iter().flat_map(every_address) {
+                let number = self.number_of(ip);
+                let address = &mut self.addresses[number as usize];
+                address.group = group;
+                address.retired = false;
+                address.drained = pool.drain.contains(&ip);
+            }
+        }
+        self.ranges = ranges_of(&self.addresses);
+        for number in 0..self.addresses.len() as u32 {
+            self.addresses[number as usize].listed_at = None;
+            self.list(number);
+            self.count_sets(number);
+        }
+    }
+
+    fn number_of(&mut self, ip: Ipv4Addr) -> u32 {
+        // The ranges are those of before the update, which is what is asked here.
+        if let Some(number) = self.find_any(ip) {
+            return number;
+        }
+        let sets = self.layout.sets();
+        self.addresses.push(Address {
+            ip,
+            group: 0,
+            subscribers: 0,
+            free_sets: (self.layout.own_ranges()..sets).collect(),
+            drained: false,
+            retired: false,
+            listed_at: None,
+        });
+        let empty = PortSet {
+            subscriber: NONE,
+            next: NONE,
+            b4: Ipv6Addr::UNSPECIFIED,
+            taken: [0; 3],
+            mappings: 0,
+            empty_since: Instant::ZERO,
+        };
+        self.port_sets.resize(self.port_sets.len() + sets as usize, empty);
+        self.addresses.len() as u32 - 1
+    }
+
+    fn count_sets(&mut self, number: u32) {
+        let sets = self.layout.sets();
+        let address = &self.addresses[number as usize];
+        if address.retired {
+            return;
+        }
+        let first = (number * sets) as usize;
+        let granted =
+            self.port_sets[first..first + sets as usize].iter().filter(|set| set.subscriber != NONE).count();
+        let group = &mut self.groups[address.group];
+        group.sets += u64::from(sets);
+        group.granted += granted as u64;
+    }
+
+    /// The number of an address that is in a pool, or was.
+    #[inline]
+    fn find_any(&self, ip: Ipv4Addr) -> Option<u32> {
+        let ip = ip.to_bits();
+        let after = self.ranges.partition_point(|&(first, ..)| first <= ip);
+        let (first, last, number) = *self.ranges.get(after.checked_sub(1)?)?;
+        (ip <= last).then(|| number + (ip - first))
+    }
+
+    /// The number of a pool address.
+    #[inline]
+    pub(in crate::engine) fn find(&self, ip: Ipv4Addr) -> Option<u32> {
+        self.find_any(ip).filter(|&number| !self.addresses[number as usize].retired)
+    }
+
+    #[inline]
+    pub(in crate::engine) fn ip(&self, address: u32) -> Ipv4Addr {
+        self.addresses[address as usize].ip
+    }
+
+    /// The address for a new subscriber: the least loaded of its pool, at random among equals
+    /// (RFC 6888 REQ-13).
+    pub(in crate::engine) fn least_loaded(&self, b4: Ipv6Addr, random: &mut Random) -> Option<u32> {
+        let group = self.group_for(b4)?;
+        let equals = self.groups[group].by_load.iter().find(|list| !list.is_empty())?;
+        Some(equals[random.below(equals.len() as u32) as usize])
+    }
+
+    /// The pool whose prefix is the longest that holds the B4; a pool without prefixes holds any.
+    fn group_for(&self, b4: Ipv6Addr) -> Option<usize> {
+        let length = |group: &Group| {
+            if group.b4_prefixes.is_empty() {
+                return Some(0);
+            }
+            group
+                .b4_prefixes
+                .iter()
+                .filter(|net| net.contains(&b4))
+                .map(|net| u16::from(net.prefix_len()) + 1)
+                .max()
+        };
+        let fits = self.groups.iter().enumerate().filter_map(|(at, group)| Some((length(group)?, at)));
+        // Several pools without prefixes are one: the emptiest of them serves.
+        fits.max_by_key(|&(length, at)| (length, std::cmp::Reverse(self.lightest(at)))).map(|(_, at)| at)
+    }
+
+    fn lightest(&self, group: usize) -> usize {
+        let by_load = &self.groups[group].by_load;
+        by_load.iter().position(|list| !list.is_empty()).unwrap_or(usize::MAX)
+    }
+
+    pub(in crate::engine) fn pair(&mut self, address: u32) {
+        self.change_load(address, |subscribers| subscribers + 1);
+    }
+
+    pub(in crate::engine) fn unpair(&mut self, address: u32) {
+        self.change_load(address, |subscribers| subscribers - 1);
+    }
+
+    fn change_load(&mut self, number: u32, change: impl Fn(u32) -> u32) {
+        self.unlist(number);
+        let address = &mut self.addresses[number as usize];
+        address.subscribers = change(address.subscribers);
+        self.list(number);
+    }
+
+    /// Enters an address where new subscribers look, when it takes one.
+    fn list(&mut self, number: u32) {
+        let address = &mut self.addresses[number as usize];
+        let group = &mut self.groups[address.group];
+        let takes_one = !address.drained
+            && !address.retired
+            && !address.free_sets.is_empty()
+            && address.subscribers < group.most_subscribers;
+        if !takes_one {
+            return;
+        }
+        let load = address.subscribers as usize;
+        if group.by_load.len() <= load {
+            group.by_load.resize_with(load + 1, Vec::new);
+        }
+        address.listed_at = Some(group.by_load[load].len());
+        group.by_load[load].push(number);
+    }
+
+    fn unlist(&mut self, number: u32) {
+        let address = &mut self.addresses[number as usize];
+        let Some(at) = address.listed_at.take() else { return };
+        let list = &mut self.groups[address.group].by_load[address.subscribers as usize];
+        list.swap_remove(at);
+        if let Some(&moved) = list.get(at) {
+            self.addresses[moved as usize].listed_at = Some(at);
+        }
+    }
+
+    /// A set of this address that may be granted, at random (RFC 6888 REQ-15).
+    pub(in crate::engine) fn free_set(&self, address: u32, random: &mut Random) -> Option<u32> {
+        let free = &self.addresses[address as usize];
+        if free.drained || free.retired || free.free_sets.is_empty() {
+            return None;
+        }
+        let set = free.free_sets[random.below(free.free_sets.len() as u32) as usize];
+        Some(self.set_id(address, set))
+    }
+
+    /// The number over all addresses of a set of one address.
+    pub(in crate::engine) fn set_id(&self, address: u32, set: u32) -> u32 {
+        address * self.layout.sets() + set
+    }
+
+    /// The set that holds a port.
+    pub(in crate::engine) fn set_at(&self, address: u32, port: u16) -> Option<u32> {
+        self.layout.set_of(port).map(|set| self.set_id(address, set))
+    }
+
+    pub(in crate::engine) fn port_set(&self, id: u32) -> &PortSet {
+        &self.port_sets[id as usize]
+    }
+
+    /// Address and ports of a set.
+    pub(in crate::engine) fn extent(&self, id: u32) -> (u32, RangeInclusive<u16>) {
+        let sets = self.layout.sets();
+        (id / sets, self.layout.ports(id % sets))
+    }
+
+    /// Whether a set is a subscriber's by computation (RFC 7422), not by grant.
+    pub(in crate::engine) fn is_own_range(&self, id: u32) -> bool {
+        id % self.layout.sets() < self.layout.own_ranges()
+    }
+
+    /// Gives a set to a subscriber, in front of the sets that it has.
+    pub(in crate::engine) fn grant(&mut self, id: u32, subscriber: u32, next: u32, b4: Ipv6Addr) {
+        let set = &mut self.port_sets[id as usize];
+        debug_assert_eq!(set.subscriber, NONE);
+        set.subscriber = subscriber;
+        set.next = next;
+        set.b4 = b4;
+        self.take_from_free(id);
+    }
+
+    /// Keeps a set from everybody: it holds the port of a static mapping.
+    pub(in crate::engine) fn reserve(&mut self, id: u32) {
+        self.take_from_free(id);
+    }
+
+    fn take_from_free(&mut self, id: u32) {
+        let (address, set) = (id / self.layout.sets(), id % self.layout.sets());
+        self.unlist(address);
+        let record = &mut self.addresses[address as usize];
+        if let Some(at) = record.free_sets.iter().position(|&free| free == set) {
+            record.free_sets.swap_remove(at);
+        }
+        let group = record.group;
+        self.list(address);
+        self.groups[group].granted += 1;
+    }
+
+    /// Takes a set back; gives its successor in the subscriber's list.
+    pub(in crate::engine) fn release(&mut self, id: u32) {
+        let (address, set) = (id / self.layout.sets(), id % self.layout.sets());
+        self.port_sets[id as usize].subscriber = NONE;
+        self.unlist(address);
+        let own = self.is_own_range(id);
+        let record = &mut self.addresses[address as usize];
+        if !own {
+            record.free_sets.push(set);
+        }
+        let group = record.group;
+        self.list(address);
+        self.groups[group].granted -= 1;
+    }
+
+    pub(in crate::engine) fn set_next(&mut self, id: u32, next: u32) {
+        self.port_sets[id as usize].next = next;
+    }
+
+    /// A mapping took a port of a set.
+    pub(in crate::engine) fn count_mapping(&mut self, id: u32, protocol: Protocol) {
+        let set = &mut self.port_sets[id as usize];
+        set.taken[protocol as usize] += 1;
+        set.mappings += 1;
+    }
+
+    /// A mapping ended; its port may still be held. An empty set comes due after `wait` seconds.
+    pub(in crate::engine) fn uncount_mapping(&mut self, id: u32, now: Instant, wait: u32) {
+        let set = &mut self.port_sets[id as usize];
+        set.mappings -= 1;
+        if set.mappings == 0 {
+            set.empty_since = now;
+            self.emptied.push_back((now.plus_secs(wait), now, id));
+        }
+    }
+
+    /// A port of a set is free again.
+    pub(in crate::engine) fn uncount_port(&mut self, id: u32, protocol: Protocol) {
+        self.port_sets[id as usize].taken[protocol as usize] -= 1;
+    }
+
+    /// A set that stayed empty until it came due and has no held port, when there is one.
+    pub(in crate::engine) fn pop_emptied(&mut self, now: Instant) -> Option<u32> {
+        while let Some(&(due, since, id)) = self.emptied.front() {
+            if due > now {
+                return None;
+            }
+            self.emptied.pop_front();
+            let set = &self.port_sets[id as usize];
+            let stayed_empty = set.subscriber != NONE && set.mappings == 0 && set.empty_since == since;
+            if stayed_empty && set.taken == [0; 3] {
+                return Some(id);
+            }
+            if stayed_empty {
+                self.emptied.push_back((now.plus_secs(1), since, id));
+                return None;
+            }
+        }
+        None
+    }
+
+    /// When [`Pool::pop_emptied`] may find one.
+    pub(in crate::engine) fn next_emptied(&self) -> Option<Instant> {
+        self.emptied.front().map(|&(due, ..)| due)
+    }
+}
+
+/// Every address of a prefix: on the external side none is special (RFC 6888 REQ-3).
+fn every_address(net: &ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    (net.network().to_bits()..=net.broadcast().to_bits()).map(Ipv4Addr::from)
+}
+
+/// How many addresses the pools of a configuration have.
+pub(in crate::engine) fn addresses_of(config: &Config) -> usize {
+    let nets = config.nat.external_ip_address_pool.iter().flat_map(|pool| &pool.external_ip_pool);
+    nets.map(|net| 1usize << (32 - net.prefix_len())).sum()
+}
+
+/// Runs of addresses that are neighbours and have neighbouring numbers.
+fn ranges_of(addresses: &[Address]) -> Vec<(u32, u32, u32)> {
+    let mut all: Vec<(u32, u32)> =
+        (0..).zip(addresses).map(|(number, address)| (address.ip.to_bits(), number)).collect();
+    all.sort_unstable();
+    let mut ranges: Vec<(u32, u32, u32)> = Vec::new();
+    for (ip, number) in all {
+        match ranges.last_mut() {
+            Some((first, last, start)) if *last + 1 == ip && *start + (ip - *first) == number => *last = ip,
+            _ => ranges.push((ip, ip, number)),
+        }
+    }
+    ranges
+}

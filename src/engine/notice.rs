@@ -1,0 +1,110 @@
+//! Events on their way out, and the notices that are given before resources run out, not once per packet
+//! (RFC 6888 REQ-11c, RFC 8512).
+
+use std::collections::VecDeque;
+
+use super::aftr::Aftr;
+use super::event::{Event, EventKind};
+use super::time::Instant;
+use super::verdict::DropReason;
+
+/// Events that wait to be fetched, at most.
+const MOST_EVENTS: usize = 1 << 16;
+/// Seconds between two notices about the same reason (RFC 8512 `notify-interval` of an instance).
+const REFUSED_INTERVAL: u32 = 10;
+
+/// A bounded queue: an event that does not fit is counted and lost.
+#[derive(Default)]
+pub(super) struct Events {
+    queue: VecDeque<Event>,
+    pub(super) lost: u64,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, at: Instant, kind: EventKind) {
+        if self.queue.len() == MOST_EVENTS {
+            self.lost += 1;
+        } else {
+            self.queue.push_back(Event { at, kind });
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_front()
+    }
+}
+
+/// What was told last, and what there is to tell.
+#[derive(Default)]
+pub(super) struct Notices {
+    refused: [Refused; REFUSALS.len()],
+    pools: Vec<PoolNotice>,
+}
+
+/// The reasons that mean: a resource is used up.
+const REFUSALS: [DropReason; 5] =
+    [DropReason::NatQuota, DropReason::NatRate, DropReason::NatPool, DropReason::NatMem, DropReason::B4Limit];
+
+#[derive(Default, Clone, Copy)]
+struct Refused {
+    count: u64,
+    told: Option<Instant>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct PoolNotice {
+    is_high: bool,
+    told: Option<Instant>,
+}
+
+impl Aftr {
+    /// Counts a refusal, and tells of it when the last time is long enough ago.
+    pub(super) fn notice_refusal(&mut self, reason: DropReason, now: Instant) {
+        if let Some(at) = REFUSALS.iter().position(|&watched| watched == reason) {
+            self.notices.refused[at].count += 1;
+            self.tell_refusals(now);
+        }
+    }
+
+    /// Tells of the refusals that piled up.
+    pub(super) fn tell_refusals(&mut self, now: Instant) {
+        for (refused, &reason) in self.notices.refused.iter_mut().zip(&REFUSALS) {
+            let is_due = refused.told.is_none_or(|told| now >= told.plus_secs(REFUSED_INTERVAL));
+            if refused.count > 0 && is_due {
+                self.events.push(now, EventKind::Refused { reason, count: refused.count });
+                *refused = Refused { count: 0, told: Some(now) };
+            }
+        }
+    }
+
+    /// When [`Aftr::tell_refusals`] has something to say.
+    pub(super) fn next_refusal(&self) -> Option<Instant> {
+        let waiting = self.notices.refused.iter().filter(|refused| refused.count > 0);
+        waiting.filter_map(|refused| refused.told.map(|told| told.plus_secs(REFUSED_INTERVAL))).min()
+    }
+
+    /// Compares the use of an address's pool with its thresholds.
+    pub(super) fn watch_pool(&mut self, address: u32, now: Instant) {
+        let group = self.pool.addresses[address as usize].group;
+        let Some(config) = self.settings.config.nat.external_ip_address_pool.get(group) else { return };
+        let Some(state) = self.pool.groups.get(group) else { return };
+        let percent = (state.granted * 100).checked_div(state.sets).unwrap_or(100) as u8;
+        let pool_id = state.pool_id;
+        if self.notices.pools.len() <= group {
+            self.notices.pools.resize(group + 1, PoolNotice::default());
+        }
+        let notice = &mut self.notices.pools[group];
+        let may_tell = notice.told.is_none_or(|told| now >= told.plus_secs(config.notify_interval));
+        let kind = if !notice.is_high && percent >= config.high_threshold {
+            EventKind::PoolHigh { pool_id, percent }
+        } else if notice.is_high && percent <= config.low_threshold {
+            EventKind::PoolLow { pool_id, percent }
+        } else {
+            return;
+        };
+        if may_tell {
+            *notice = PoolNotice { is_high: !notice.is_high, told: Some(now) };
+            self.events.push(now, kind);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Destinations that are reached untranslated (RFC 6888 REQ-6). Private sources overlap between B4s, so
+//! the AFTR remembers which softwire a flow belongs to, and refuses the same flow of another one.
+
+use std::net::Ipv4Addr;
+
+use super::aftr::Aftr;
+use super::inner::Inner;
+use super::seed::HashKey;
+use super::softwire::Tunnel;
+use super::table::{HashIndex, NONE, Record, Slab, Wheel};
+use super::time::{Instant, Stamp};
+use super::transport::Flow;
+use super::verdict::{DropReason, Verdict};
+use crate::wire::Packet;
+use crate::wire::ipv4::Ipv4;
+use aftr_config::Protocol;
+
+#[derive(Debug, Clone)]
+struct Passed {
+    /// [`NONE`] marks a record that is not in use.
+    softwire: u32,
+    protocol: Protocol,
+    internal: (Ipv4Addr, u16),
+    remote: (Ipv4Addr, u16),
+    last_seen: Stamp,
+}
+
+impl Record for Passed {
+    const VACANT: Passed = Passed {
+        softwire: NONE,
+        protocol: Protocol::Udp,
+        internal: (Ipv4Addr::UNSPECIFIED, 0),
+        remote: (Ipv4Addr::UNSPECIFIED, 0),
+        last_seen: Instant::ZERO.stamp(),
+    };
+
+    fn is_live(&self) -> bool {
+        self.softwire != NONE
+    }
+}
+
+pub(super) struct PassThrough {
+    slab: Slab<Passed>,
+    by_tuple: HashIndex,
+    key: HashKey,
+    timers: Wheel,
+}
+
+impl PassThrough {
+    pub(super) fn new(limit: u32, key: HashKey, now: Instant) -> PassThrough {
+        PassThrough {
+            slab: Slab::new(limit),
+            by_tuple: HashIndex::new(limit),
+            key,
+            timers: Wheel::new(limit, now),
+        }
+    }
+
+    pub(super) fn memory(limit: u32) -> u64 {
+        Slab::<Passed>::memory(limit) + HashIndex::memory(limit) + Wheel::memory(limit)
+    }
+
+    fn hash(&self, protocol: Protocol, internal: (Ipv4Addr, u16), remote: (Ipv4Addr, u16)) -> u32 {
+        let ports = u32::from(internal.1) << 16 | u32::from(remote.1);
+        self.key.hash([internal.0.to_bits(), remote.0.to_bits(), ports, protocol as u32])
+    }
+
+    fn find(&self, protocol: Protocol, internal: (Ipv4Addr, u16), remote: (Ipv4Addr, u16)) -> Option<u32> {
+        self.by_tuple.find(self.hash(protocol, internal, remote), |id| {
+            let passed = &self.slab[id];
+            passed.protocol == protocol && passed.internal == internal && passed.remote == remote
+        })
+    }
+
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.timers.next_look()
+    }
+}
+
+/// A packet from a B4 that a rule leaves as it is.
+pub(super) fn from_b4(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    flow: &Flow,
+    tunnel: &Tunnel,
+    now: Instant,
+) -> Result<Verdict, DropReason> {
+    let admission = aftr.admit(tunnel, now)?;
+    let internal = (flow.source, flow.source_port);
+    let remote = (flow.destination, flow.destination_port);
+    let known = aftr.pass_through.find(flow.protocol, internal, remote);
+    if let Some(id) = known {
+        if admission.softwire() != Some(aftr.pass_through.slab[id].softwire) {
+            return Err(DropReason::PassClash);
+        }
+        aftr.pass_through.slab[id].last_seen = now.stamp();
+    } else if !aftr.pass_through.slab.has_room(1)
+        || !aftr.pass_through.by_tuple.has_room(aftr.pass_through.hash(flow.protocol, internal, remote))
+    {
+        return Err(DropReason::NatMem);
+    }
+    let softwire = aftr.settle(admission, tunnel, now);
+    aftr.softwires.slab[softwire].from_b4.count(packet.len());
+    if known.is_none() {
+        let passed = Passed { softwire, protocol: flow.protocol, internal, remote, last_seen: now.stamp() };
+        enter(aftr, passed, now);
+    }
+    if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
+        header.set_tos(inner.tos);
+    }
+    Ok(aftr.send_to_internet(packet))
+}
+
+/// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a
+/// packet from there came before.
+pub(super) fn softwire_of(aftr: &mut Aftr, flow: &Flow, now: Instant) -> Result<u32, DropReason> {
+    let internal = (flow.destination, flow.destination_port);
+    let remote = (flow.source, flow.source_port);
+    let id = aftr.pass_through.find(flow.protocol, internal, remote).ok_or(DropReason::X4Dst)?;
+    let passed = &mut aftr.pass_through.slab[id];
+    if flow.protocol == Protocol::Tcp {
+        passed.last_seen = now.stamp();
+    }
+    Ok(passed.softwire)
+}
+
+fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {
+    let hash = aftr.pass_through.hash(passed.protocol, passed.internal, passed.remote);
+    let deadline = now.plus_secs(aftr.idle_timeout(passed.protocol));
+    let subscriber = aftr.softwires.slab[passed.softwire].subscriber;
+    aftr.subscribers.slab[subscriber].passed_through += 1;
+    let id = aftr.pass_through.slab.insert(passed);
+    let entered = aftr.pass_through.by_tuple.insert(hash, id);
+    debug_assert!(entered);
+    aftr.pass_through.timers.arm(id, deadline);
+}
+
+impl Aftr {
+    /// Ends the untranslated sessions that were idle for too long.
+    pub(super) fn expire_passed_through(&mut self, now: Instant) {
+        while let Some(id) = self.pass_through.timers.pop_due(now) {
+            let passed = &self.pass_through.slab[id];
+            let deadline = passed.last_seen.plus_secs(self.idle_timeout(passed.protocol), now);
+            if deadline > now {
+                self.pass_through.timers.arm(id, deadline);
+            } else {
+                self.end_passed_through(id);
+            }
+        }
+    }
+
+    fn end_passed_through(&mut self, id: u32) {
+        self.pass_through.timers.disarm(id);
+        let passed = self.pass_through.slab.remove(id);
+        let hash = self.pass_through.hash(passed.protocol, passed.internal, passed.remote);
+        self.pass_through.by_tuple.remove(hash, id);
+        let subscriber = self.softwires.slab[passed.softwire].subscriber;
+        self.subscribers.slab[subscriber].passed_through -= 1;
+        self.forget_if_empty(subscriber);
+    }
+
+    /// Ends the untranslated sessions of B4s inside `prefix`.
+    pub(super) fn purge_passed_through(&mut self, prefix: ipnet::Ipv6Net) {
+        let inside = |passed: &Passed| prefix.contains(&self.softwires.slab[passed.softwire].b4);
+        let ids: Vec<u32> =
+            self.pass_through.slab.iter().filter(|(_, passed)| inside(passed)).map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.end_passed_through(id));
+    }
+}

@@ -1,0 +1,107 @@
+//! The outer IPv6 packet: everything that is checked before what it carries is looked at (ORD-1).
+
+use std::net::Ipv6Addr;
+
+use crate::engine::aftr::Aftr;
+use crate::engine::refusal::{Answer, Refusal};
+use crate::engine::verdict::DropReason;
+use crate::wire::Packet;
+use crate::wire::extension::{self, ChainFault, Upper};
+use crate::wire::ipv6::{self, Ipv6, next_header};
+
+/// The two ends of the softwire that a packet came through.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Tunnel {
+    /// The B4's address.
+    pub(in crate::engine) b4: Ipv6Addr,
+    /// Our address that it sent to: answers carry it as their source.
+    pub(in crate::engine) aftr: Ipv6Addr,
+    /// Its place in the configuration.
+    pub(in crate::engine) aftr_number: u8,
+    /// The softwire, when it is open.
+    pub(in crate::engine) softwire: Option<u32>,
+}
+
+/// A checked outer packet.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Outer {
+    pub(in crate::engine) tunnel: Tunnel,
+    pub(in crate::engine) traffic_class: u8,
+    pub(in crate::engine) upper: Upper,
+}
+
+/// Checks the outer packet and cuts it to its payload length (Ethernet padding is not part of it).
+#[inline]
+pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result<Outer, Refusal> {
+    let header = *Ipv6::view(packet.bytes()).ok_or(DropReason::V6Short)?;
+    if header.version() != 6 {
+        return Err(DropReason::V6Short.into());
+    }
+    let length = ipv6::HEADER + usize::from(header.payload_length());
+    if length == ipv6::HEADER || length > packet.len() {
+        return Err(DropReason::V6Len.into());
+    }
+    packet.truncate(length);
+    let own = header.destination();
+    let aftr_number = aftr.settings.aftr_address(own).ok_or(DropReason::V6Dst)?;
+    let b4 = header.source();
+    let softwire = aftr.softwires.find(b4);
+    // An open softwire has passed the two checks when it was opened.
+    if softwire.is_none() {
+        if !may_be_answered(b4) || aftr.settings.aftr_address(b4).is_some() {
+            return Err(DropReason::V6Src.into());
+        }
+        if !aftr.settings.allows_b4(b4) {
+            return Err(refuse_unknown_b4(aftr));
+        }
+    }
+    let upper = if header.next_header() == next_header::IPV4 {
+        Upper { next_header: next_header::IPV4, offset: ipv6::HEADER, named_at: 6 }
+    } else {
+        extension::walk(packet.bytes()).map_err(refuse_chain)?
+    };
+    // The place of IPv6 reassembly (RFC 6333 section 6.3): not built yet.
+    if upper.next_header == next_header::FRAGMENT {
+        return Err(DropReason::V6Fragment.into());
+    }
+    let tunnel = Tunnel { b4, aftr: own, aftr_number, softwire };
+    Ok(Outer { tunnel, traffic_class: header.traffic_class(), upper })
+}
+
+/// A source that is one node's unicast address, reachable from here.
+fn may_be_answered(source: Ipv6Addr) -> bool {
+    !(source.is_unspecified()
+        || source.is_loopback()
+        || source.is_multicast()
+        || source.is_unicast_link_local()
+        || source.to_ipv4_mapped().is_some())
+}
+
+/// RFC 4213 section 3.6: no ICMP to an unauthorised source, unless the operator wants it.
+fn refuse_unknown_b4(aftr: &Aftr) -> Refusal {
+    const POLICY: u8 = 5;
+    if aftr.settings.config.softwire.answer_unknown_b4 {
+        Refusal { reason: DropReason::V6Acl, answer: Answer::Unreachable6(POLICY) }
+    } else {
+        DropReason::V6Acl.into()
+    }
+}
+
+fn refuse_chain(fault: ChainFault) -> Refusal {
+    const ERRONEOUS_FIELD: u8 = 0;
+    const UNRECOGNISED_NEXT_HEADER: u8 = 1;
+    const UNRECOGNISED_OPTION: u8 = 2;
+    let problem = |reason, code, pointer: usize| Refusal {
+        reason,
+        answer: Answer::ParameterProblem6 { code, pointer: pointer as u32 },
+    };
+    match fault {
+        ChainFault::Unwalkable => DropReason::V6ExtensionHeader.into(),
+        ChainFault::OptionDiscard => DropReason::V6Opt.into(),
+        ChainFault::OptionReport(at) => problem(DropReason::V6Opt, UNRECOGNISED_OPTION, at),
+        ChainFault::Routing(at) => problem(DropReason::V6RoutingHeader, ERRONEOUS_FIELD, at),
+        ChainFault::MisplacedHopByHop(at) => {
+            problem(DropReason::V6ExtensionHeader, UNRECOGNISED_NEXT_HEADER, at)
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Softwires by number and by B4 address. Mappings name a softwire by its number, so that a B4 that
+//! changes its address keeps them (RFC 7785 section 4.3).
+
+use std::net::Ipv6Addr;
+
+use crate::engine::counters::Traffic;
+use crate::engine::seed::HashKey;
+use crate::engine::table::{HashIndex, NONE, Record, Slab};
+
+/// One IPv4-in-IPv6 tunnel: a line of the cache.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct Softwire {
+    /// The B4's address now.
+    pub(in crate::engine) b4: Ipv6Addr,
+    /// Its subscriber; [`NONE`] marks a record that is not in use.
+    pub(in crate::engine) subscriber: u32,
+    /// The subscriber's next softwire.
+    pub(in crate::engine) next: u32,
+    /// Which of our addresses the B4 used last: answers carry it as their source.
+    pub(in crate::engine) aftr: u8,
+    /// Inner packets from the B4.
+    pub(in crate::engine) from_b4: Traffic,
+    /// Inner packets to the B4.
+    pub(in crate::engine) to_b4: Traffic,
+}
+
+impl Record for Softwire {
+    const VACANT: Softwire = Softwire {
+        b4: Ipv6Addr::UNSPECIFIED,
+        subscriber: NONE,
+        next: NONE,
+        aftr: 0,
+        from_b4: Traffic { packets: 0, octets: 0 },
+        to_b4: Traffic { packets: 0, octets: 0 },
+    };
+
+    fn is_live(&self) -> bool {
+        self.subscriber != NONE
+    }
+}
+
+pub(in crate::engine) struct Softwires {
+    pub(in crate::engine) slab: Slab<Softwire>,
+    by_b4: HashIndex,
+    key: HashKey,
+}
+
+impl Softwires {
+    pub(in crate::engine) fn new(limit: u32, key: HashKey) -> Softwires {
+        Softwires { slab: Slab::new(limit), by_b4: HashIndex::new(limit), key }
+    }
+
+    pub(in crate::engine) fn memory(limit: u32) -> u64 {
+        Slab::<Softwire>::memory(limit) + HashIndex::memory(limit)
+    }
+
+    /// The softwire that ends at this B4 address.
+    #[inline]
+    pub(in crate::engine) fn find(&self, b4: Ipv6Addr) -> Option<u32> {
+        self.by_b4.find(self.key.hash_v6(b4.to_bits()), |id| self.slab[id].b4 == b4)
+    }
+
+    pub(in crate::engine) fn has_room(&self, b4: Ipv6Addr) -> bool {
+        self.slab.has_room(1) && self.by_b4.has_room(self.key.hash_v6(b4.to_bits()))
+    }
+
+    /// Opens one; the caller asked [`Softwires::has_room`].
+    pub(in crate::engine) fn open(&mut self, b4: Ipv6Addr, aftr: u8, subscriber: u32, next: u32) -> u32 {
+        let id = self.slab.insert(Softwire { b4, subscriber, next, aftr, ..Softwire::VACANT });
+        let entered = self.by_b4.insert(self.key.hash_v6(b4.to_bits()), id);
+        debug_assert!(entered);
+        id
+    }
+
+    /// Closes one.
+    pub(in crate::engine) fn close(&mut self, id: u32) -> Softwire {
+        let softwire = self.slab.remove(id);
+        self.by_b4.remove(self.key.hash_v6(softwire.b4.to_bits()), id);
+        softwire
+    }
+
+    /// Has a softwire end at another B4 address; the caller asked [`Softwires::has_room`].
+    pub(in crate::engine) fn migrate(&mut self, id: u32, b4: Ipv6Addr) {
+        let old = std::mem::replace(&mut self.slab[id].b4, b4);
+        self.by_b4.remove(self.key.hash_v6(old.to_bits()), id);
+        let entered = self.by_b4.insert(self.key.hash_v6(b4.to_bits()), id);
+        debug_assert!(entered);
+    }
+}

@@ -1,0 +1,77 @@
+//! The rewriting of a packet that was let through: addresses, ports, and the checksums that cover them,
+//! by RFC 1624: a wrong checksum stays wrong by the same difference, so that nothing is repaired here.
+
+use std::net::Ipv4Addr;
+
+use super::transport::Flow;
+use crate::wire::checksum::Delta;
+use crate::wire::icmpv4::Icmpv4;
+use crate::wire::ipv4::Ipv4;
+use crate::wire::tcp::{self, Tcp, flag};
+use crate::wire::udp::Udp;
+use aftr_config::Protocol;
+
+/// Which end of a packet is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Source,
+    Destination,
+}
+
+/// Rewrites one end of a packet that `flow` describes.
+#[inline]
+pub(super) fn rewrite(packet: &mut [u8], flow: &Flow, end: End, address: Ipv4Addr, port: u16) {
+    let Some(header) = Ipv4::view_mut(packet) else { return };
+    let addresses = match end {
+        End::Source => header.set_source(address),
+        End::Destination => header.set_destination(address),
+    };
+    rewrite_port(&mut packet[flow.offset..], flow.protocol, end, port, addresses);
+}
+
+/// Rewrites a port, or a query identifier, at the front of a transport header that may be cut short, as
+/// it is in what an ICMP error quotes; `addresses` is what changed in the pseudo-header.
+#[inline]
+pub(super) fn rewrite_port(segment: &mut [u8], protocol: Protocol, end: End, port: u16, addresses: Delta) {
+    match protocol {
+        Protocol::Udp => {
+            let Some(header) = Udp::view_mut(segment) else { return };
+            let field = if end == End::Source { &mut header.source } else { &mut header.destination };
+            let delta = addresses.word(field.get(), port);
+            *field = port.into();
+            header.checksum = delta.apply_udp(header.checksum.get()).into();
+        }
+        Protocol::Tcp => {
+            // The ports stand in the eight bytes that every quotation has; the checksum may not.
+            let at = if end == End::Source { 0 } else { 2 };
+            let Some(field) = segment.get_mut(at..at + 2) else { return };
+            let delta = addresses.word(u16::from_be_bytes([field[0], field[1]]), port);
+            field.copy_from_slice(&port.to_be_bytes());
+            if let Some(checksum) = segment.get_mut(16..18) {
+                let updated = delta.apply(u16::from_be_bytes([checksum[0], checksum[1]]));
+                checksum.copy_from_slice(&updated.to_be_bytes());
+            }
+        }
+        Protocol::Icmp => {
+            // No pseudo-header in ICMP (RFC 792).
+            let Some(header) = Icmpv4::view_mut(segment) else { return };
+            let delta = Delta::NONE.word(header.identifier.get(), port);
+            header.identifier = port.into();
+            header.checksum = delta.apply(header.checksum.get()).into();
+        }
+    }
+}
+
+/// Lowers the MSS of a SYN or SYN-ACK.
+#[inline]
+pub(super) fn clamp_mss(packet: &mut [u8], flow: &Flow, limit: Option<u16>) {
+    if flow.flags & flag::SYN == 0 {
+        return;
+    }
+    if let Some(limit) = limit {
+        let segment = &mut packet[flow.offset..];
+        if Tcp::view(segment).is_some() {
+            tcp::clamp_mss(segment, limit);
+        }
+    }
+}
