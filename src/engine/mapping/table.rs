@@ -132,9 +132,15 @@ impl Mappings {
         })
     }
 
-    /// The number that the look-up of these will most likely end at, read ahead of it.
+    /// See [`HashIndex::peek`].
     #[inline]
-    pub(in crate::engine) fn guess(&self, hash: u32) -> Option<u32> {
+    pub(in crate::engine) fn peek(&self, hash: u32) -> u64 {
+        self.by_internal.peek(hash)
+    }
+
+    /// See [`HashIndex::guess`].
+    #[inline]
+    pub(in crate::engine) fn guess(&self, hash: u32) -> u32 {
         self.by_internal.guess(hash)
     }
 
