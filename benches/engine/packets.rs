@@ -41,106 +41,25 @@ const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 1), 443);
 
 /// A configuration whose tables hold `size` mappings, and whose pool has one port set for each B4.
 pub(crate) fn config(size: usize) -> Config {
-    use aftr_config::*;
-    let subscribers = (size.div_ceil(PER_B4)) as u32;
-    let prefix = 32 - (subscribers as usize).div_ceil(126).next_power_of_two().trailing_zeros();
-    Config {
-        softwire: Softwire {
-            aftr_ipv6_addr: vec![AFTR],
-            b4_prefixes: vec!["2001:db8:b4::/48".parse().expect("p")],
-            internal_prefixes: vec!["192.168.0.0/16".parse().expect("p")],
-            subscriber_mask_v6: 128,
-            max_softwires_per_subscriber: 1,
-            b4_address_change_limit: 1800,
-            state_migrate: true,
-            access_mtu: 1500,
-            dscp: Dscp::Uniform,
-            ecn: Ecn::Normal,
-            hop_limit: 64,
-            flow_label: FlowLabel::Zero,
-            encapsulation_limit: false,
-            mss_clamping: MssClamping { enable: true, mss_value: 1420 },
-            answer_unknown_b4: false,
-        },
-        nat: Nat {
-            external_ip_address_pool: vec![Pool {
-                pool_id: 1,
-                external_ip_pool: vec![format!("198.18.0.0/{prefix}").parse().expect("p")],
-                b4_prefixes: vec![],
-                drain: vec![],
-                max_subscribers_per_address: 126,
-                high_threshold: 90,
-                low_threshold: 70,
-                notify_interval: 20,
-            }],
-            filtering_type: PerProtocol {
-                tcp: Filtering::EndpointIndependent,
-                udp: Filtering::EndpointIndependent,
-                icmp: Filtering::EndpointIndependent,
-            },
-            external_port_range: 1024..=65535,
-            port_set: PortSet { port_set_size: 512, max_port_sets: 4, port_set_timeout: 120 },
-            deterministic: None,
-            port_quota: PortQuota {
-                tcp: 2048,
-                udp: 2048,
-                icmp: 256,
-                new_mappings_per_second: 1_000_000,
-                new_mappings_burst: 1_000_000,
-            },
-            session_limits: SessionLimits {
-                limit_per_subscriber: 8192,
-                limit_per_mapping: 1024,
-                inbound_half_open_per_mapping: 256,
-                inbound_half_open_per_subscriber: 1024,
-            },
-            tables: Tables {
-                limit_subscribers: subscribers,
-                limit_softwires: subscribers,
-                limit_port_mappings: size as u32,
-                limit_sessions: size as u32,
-                limit_pass_through_sessions: 0,
-            },
-            timers: Timers {
-                udp_timeout: 300,
-                tcp_idle_timeout: 7440,
-                tcp_trans_open_timeout: 240,
-                tcp_trans_close_timeout: 240,
-                tcp_in_syn_timeout: 6,
-                icmp_timeout: 60,
-                hold_down_timeout: 120,
-                per_port_timeout: vec![],
-            },
-            hold_down_max: None,
-            port_parity_preservation: false,
-            udp_inbound_refresh: false,
-            syn_reject: true,
-            syn_held_max: 16384,
-            tcp_mid_session: MidSession::Drop,
-            pool_echo: false,
-            udp_reject: false,
-            nat_pass_through: vec![],
-            mapping_table: vec![],
-        },
-        policy: Policy::default(),
-        icmp: IcmpLimits {
-            enable: true,
-            per_subscriber_rate: 10,
-            per_subscriber_burst: 20,
-            to_b4_rate: 1000,
-            to_internet_rate: 500,
-            icmpv6_per_source_rate: 10,
-            icmpv6_rate: 100,
-            echo_per_b4_rate: 10,
-            syn_reject_rate: 100,
-        },
-        dataplane: Dataplane {
-            device: DeviceKind::Tun,
-            interface: "aftr0".into(),
-            workers: 1,
-            manage_host: false,
-        },
-    }
+    let subscribers = size.div_ceil(PER_B4);
+    let prefix = 32 - subscribers.div_ceil(126).next_power_of_two().trailing_zeros();
+    let text = format!(
+        r#"
+        [softwire]
+        aftr-ipv6-addr = ["{AFTR}"]
+        b4-prefixes = ["2001:db8:b4::/48"]
+        [nat]
+        port-quota = {{ new-mappings-per-second = 1000000, new-mappings-burst = 1000000 }}
+        [[nat.external-ip-address-pool]]
+        pool-id = 1
+        external-ip-pool = ["198.18.0.0/{prefix}"]
+        [nat.mapping-limits]
+        limit-subscribers = {subscribers}
+        limit-port-mappings = {size}
+        limit-sessions = {size}
+        "#
+    );
+    Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 pub(crate) fn flows(size: usize, transport: Transport) -> Vec<Flow> {
