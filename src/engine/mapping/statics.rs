@@ -28,7 +28,6 @@ impl Aftr {
         {
             self.pool.reserve(set);
         }
-        self.subscribers.slab[subscriber].static_mappings += 1;
         let mapping = Mapping {
             softwire,
             internal: entry.internal_src_address,

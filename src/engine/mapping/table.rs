@@ -169,3 +169,13 @@ impl Mappings {
         mapping
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Mapping>(), 64);
+    }
+}

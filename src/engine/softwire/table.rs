@@ -96,7 +96,7 @@ impl Softwires {
         softwire
     }
 
-    /// Has a softwire end at another B4 address; the caller asked [`Softwires::has_room`].
+    /// Has a softwire end at another B4 address.
     pub(in crate::engine) fn migrate(&mut self, id: u32, b4: Ipv6Addr) {
         let old = std::mem::replace(&mut self.slab[id].b4, b4);
         self.by_b4.remove(self.hash(old), id);
