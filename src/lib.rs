@@ -4,3 +4,4 @@
 pub mod wire;
 pub mod engine;
 pub mod io;
+pub mod daemon;

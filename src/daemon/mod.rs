@@ -1,0 +1,3 @@
+//! The daemon.
+mod netlink;
+pub use netlink::Netlink;
