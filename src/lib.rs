@@ -4,3 +4,5 @@
 pub mod wire;
 pub mod engine;
 pub mod io;
+pub mod daemon;
+pub mod commands;

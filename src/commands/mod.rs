@@ -1,0 +1,8 @@
+//! The command line: one file per subcommand, each with its `Arguments` and a `run` that gives the exit
+//! status.
+
+pub mod run;
+pub mod check;
+mod outcome;
+
+pub use outcome::exit_code;
