@@ -5,3 +5,4 @@ pub mod wire;
 pub mod engine;
 pub mod io;
 pub mod daemon;
+pub mod commands;

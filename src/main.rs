@@ -1,2 +1,37 @@
-//! placeholder
-fn main() {}
+//! `aftr`: parses the command line and calls one command.
+
+use std::process::ExitCode;
+
+use aftr::commands::{exit_code, run};
+use clap::{Parser, Subcommand};
+
+/// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
+/// among them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aftr",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 failed at work, 2 wrong command line or configuration, \
+                  3 this host lacks something (the message says what, and the cure)."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the AFTR on this host
+    Run(run::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("aftr: {error:#}");
+        exit_code(&error)
+    })
+}

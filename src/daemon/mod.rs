@@ -1,3 +1,32 @@
-//! The daemon.
+//! The daemon around the engine: devices, routes, the worker, the clock, signals and logs.
+//!
+//! [`Daemon`] is the part that `aftr run` and `aftr lab` share: it makes the tun, routes the AFTR's
+//! addresses to it and gives both to a worker. [`supervise`] is what only a service needs: signals,
+//! reload, the service manager, a status line.
+
+mod clock;
+mod worker;
+mod wake;
+mod request;
+mod service;
+mod host;
 mod netlink;
+mod sysctl;
+mod privileges;
+mod start_error;
+mod load;
+mod supervise;
+mod status;
+mod event_log;
+mod service_manager;
+mod logging;
+
+pub use clock::Clock;
+pub use load::{LoadError, load};
+pub use logging::{LogFormat, start_logging};
 pub use netlink::Netlink;
+pub use request::{Losses, Snapshot};
+pub use service::{Daemon, NoAnswer, Options, ReloadError};
+pub use start_error::StartError;
+pub use supervise::supervise;
+pub use sysctl::Sysctl;

@@ -23,7 +23,7 @@ use super::subscriber::{Admission, Subscribers};
 use super::table::NONE;
 use super::time::Instant;
 use super::verdict::Verdict;
-use super::view::{MappingView, SubscriberView};
+use super::view::{Gauges, MappingView, SubscriberView};
 use super::warm::BATCH;
 use crate::wire::{Packet, Side};
 
@@ -187,6 +187,17 @@ impl Aftr {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How many live in each table; costs nothing, whatever the tables hold.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            subscribers: self.subscribers.slab.len(),
+            softwires: self.softwires.slab.len(),
+            mappings: self.mappings.slab.len(),
+            sessions: self.sessions.slab.len(),
+        }
     }
 
     /// Takes over a changed configuration; what it still allows lives on.

@@ -42,4 +42,4 @@ pub use event::{Event, EventKind, Grant, MappingRecord};
 pub use seed::Seed;
 pub use time::Instant;
 pub use verdict::{DropReason, Verdict};
-pub use view::{MappingView, SubscriberView};
+pub use view::{Gauges, MappingView, SubscriberView};

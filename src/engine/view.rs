@@ -6,6 +6,19 @@ use std::time::Duration;
 use aftr_config::Protocol;
 use ipnet::Ipv6Net;
 
+/// How many live in each table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Subscribers.
+    pub subscribers: usize,
+    /// Softwires.
+    pub softwires: usize,
+    /// Mappings, static ones included.
+    pub mappings: usize,
+    /// Sessions.
+    pub sessions: usize,
+}
+
 /// A mapping that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappingView {

@@ -1,0 +1,7 @@
+//! The command line: one file per subcommand, each with its `Arguments` and a `run` that gives the exit
+//! status.
+
+pub mod run;
+mod outcome;
+
+pub use outcome::exit_code;

@@ -1,0 +1,24 @@
+//! Exit statuses.
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | done; a daemon: stopped as it was told to |
+//! | 1 | failed while it worked |
+//! | 2 | the command line or the configuration is wrong |
+//! | 3 | this host lacks something: a permission, a device, a setting |
+
+use std::process::ExitCode;
+
+use crate::daemon::{LoadError, StartError};
+
+/// The exit status for a command that ended with `error`.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<LoadError>() {
+        ExitCode::from(2)
+    } else if error.is::<StartError>() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::from(1)
+    }
+}

@@ -1,0 +1,171 @@
+//! What the kernel of this host must know: the tun, and which addresses lie behind it.
+//!
+//! The AFTR's own addresses and the pools are routed to the tun and assigned to nobody. An address that
+//! the host itself owns would never reach the tun: the kernel would keep its packets, and would drop
+//! what comes out of the tun with that source.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::netlink::Netlink;
+use super::privileges;
+use super::start_error::StartError;
+use super::sysctl;
+use crate::engine::Config;
+use crate::io::Tun;
+
+/// The largest packet that the Internet side hands us without a frame of its own size.
+const INTERNET_MTU: u32 = 1500;
+
+/// The host's side of the data plane. What it set up goes when the tun is closed.
+pub(super) struct Host {
+    netlink: Netlink,
+    interface: String,
+    mtu: u32,
+    routes: BTreeSet<IpNet>,
+}
+
+impl Host {
+    /// Makes the tun of `config` in the network namespace of this thread, brings it up and routes the
+    /// AFTR's addresses to it.
+    pub(super) fn set_up(config: &Config) -> Result<(Host, Tun), StartError> {
+        let tun = open_tun(&config.dataplane.interface)?;
+        let netlink = Netlink::open().map_err(refused("cannot speak to the kernel by netlink"))?;
+        check_local_addresses(config, &netlink)?;
+        let mut host = Host {
+            netlink,
+            interface: config.dataplane.interface.clone(),
+            mtu: mtu(config),
+            routes: BTreeSet::new(),
+        };
+        sysctl::quieten(&host.interface);
+        host.netlink.set_mtu(&host.interface, host.mtu).map_err(refused("cannot set the MTU"))?;
+        host.netlink.set_up(&host.interface).map_err(refused("cannot bring the interface up"))?;
+        let wrong = sysctl::wrong(sysctl::needed(config), config.dataplane.manage_host);
+        if !wrong.is_empty() {
+            return Err(StartError::Sysctls(wrong));
+        }
+        host.add_routes(&routes(config))?;
+        tracing::info!(
+            interface = host.interface,
+            mtu = host.mtu,
+            routes = host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
+            "tun is up"
+        );
+        Ok((host, tun))
+    }
+
+    /// Adds what a changed configuration needs more; all of it or nothing.
+    pub(super) fn extend(&mut self, config: &Config) -> Result<(), StartError> {
+        check_local_addresses(config, &self.netlink)?;
+        let wrong = sysctl::wrong(sysctl::needed(config), config.dataplane.manage_host);
+        if !wrong.is_empty() {
+            return Err(StartError::Sysctls(wrong));
+        }
+        let before = self.routes.clone();
+        self.set_mtu(self.mtu.max(mtu(config)))?;
+        self.add_routes(&routes(config)).inspect_err(|_| self.remove_routes_except(&before))
+    }
+
+    /// Removes what `config` no longer needs.
+    pub(super) fn shrink(&mut self, config: &Config) {
+        self.remove_routes_except(&routes(config));
+        if let Err(error) = self.set_mtu(mtu(config)) {
+            tracing::warn!(%error, "the interface keeps its MTU");
+        }
+    }
+
+    fn set_mtu(&mut self, mtu: u32) -> Result<(), StartError> {
+        if mtu != self.mtu {
+            self.netlink.set_mtu(&self.interface, mtu).map_err(refused("cannot set the MTU"))?;
+            self.mtu = mtu;
+        }
+        Ok(())
+    }
+
+    fn add_routes(&mut self, wanted: &BTreeSet<IpNet>) -> Result<(), StartError> {
+        for &prefix in wanted {
+            if self.routes.contains(&prefix) {
+                continue;
+            }
+            self.netlink.add_route(prefix, &self.interface, None).map_err(|error| {
+                if error.kind() == ErrorKind::AlreadyExists {
+                    StartError::RouteExists(prefix)
+                } else {
+                    StartError::Refused(format!("cannot route {prefix} to {}", self.interface), error)
+                }
+            })?;
+            self.routes.insert(prefix);
+        }
+        Ok(())
+    }
+
+    fn remove_routes_except(&mut self, kept: &BTreeSet<IpNet>) {
+        for prefix in self.routes.difference(kept).copied().collect::<Vec<_>>() {
+            match self.netlink.delete_route(prefix, &self.interface) {
+                Ok(()) => tracing::info!(%prefix, "route removed"),
+                Err(error) => tracing::warn!(%prefix, %error, "route cannot be removed"),
+            }
+            self.routes.remove(&prefix);
+        }
+    }
+}
+
+/// What is routed to the tun: every AFTR address and every pool.
+fn routes(config: &Config) -> BTreeSet<IpNet> {
+    let aftr = config.softwire.aftr_ipv6_addr.iter().map(|&address| IpNet::V6(Ipv6Net::from(address)));
+    let pools = config.nat.external_ip_address_pool.iter();
+    aftr.chain(pools.flat_map(|pool| pool.external_ip_pool.iter().copied().map(IpNet::V4))).collect()
+}
+
+/// The kernel hands the tun nothing larger than its MTU: neither an IPv6 packet of the access network
+/// nor an IPv4 packet of the Internet may be.
+fn mtu(config: &Config) -> u32 {
+    u32::from(config.softwire.access_mtu).max(INTERNET_MTU)
+}
+
+fn open_tun(interface: &str) -> Result<Tun, StartError> {
+    match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(if privileges::can_administrate_network() {
+                StartError::TunForbidden(error)
+            } else {
+                StartError::NoPermission
+            });
+        }
+        Err(error) => return Err(StartError::NoTun(error)),
+    }
+    Tun::open(interface).map_err(|error| {
+        if error.kind() == ErrorKind::PermissionDenied {
+            StartError::NoPermission
+        } else {
+            StartError::InterfaceTaken { interface: interface.to_owned(), error }
+        }
+    })
+}
+
+fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), StartError> {
+    let ours = routes(config);
+    let local = netlink.addresses().map_err(refused("cannot list the addresses of this host"))?;
+    let taken: Vec<_> = local
+        .into_iter()
+        .filter(|(address, _)| ours.iter().any(|prefix| prefix.contains(&address.addr())))
+        .map(|(address, interface)| (address.addr(), interface))
+        .collect();
+    if taken.is_empty() { Ok(()) } else { Err(StartError::LocalAddresses(taken)) }
+}
+
+fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.to_owned();
+    move |error| {
+        if error.kind() == ErrorKind::PermissionDenied {
+            StartError::NoPermission
+        } else {
+            StartError::Refused(what, error)
+        }
+    }
+}
