@@ -2,6 +2,7 @@
 //! status.
 
 pub mod run;
+pub mod b4;
 mod outcome;
 
 pub use outcome::exit_code;
