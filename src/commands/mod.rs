@@ -3,6 +3,7 @@
 
 pub mod run;
 pub mod b4;
+pub mod lab;
 mod outcome;
 
 pub use outcome::exit_code;
