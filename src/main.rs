@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{exit_code, run};
+use aftr::commands::{exit_code, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -24,11 +24,14 @@ struct CommandLine {
 enum Command {
     /// Run the AFTR on this host
     Run(run::Arguments),
+    /// Run captures through the engine and say what becomes of each packet
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("aftr: {error:#}");
