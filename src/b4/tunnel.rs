@@ -142,9 +142,9 @@ fn open_softwire(options: &Options) -> anyhow::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(4 << 20)?;
     if let Some(local) = options.local {
-        socket
-            .bind(&SocketAddrV6::new(local, 0, 0, 0).into())
-            .with_context(|| format!("{local} is no address of this host: give it to an interface, or leave --local out"))?;
+        socket.bind(&SocketAddrV6::new(local, 0, 0, 0).into()).with_context(|| {
+            format!("{local} is no address of this host: give it to an interface, or leave --local out")
+        })?;
     }
     socket
         .connect(&SocketAddrV6::new(options.aftr, 0, 0, 0).into())

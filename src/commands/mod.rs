@@ -3,6 +3,7 @@
 
 pub mod run;
 pub mod b4;
+pub mod lab;
 pub mod replay;
 mod describe;
 mod outcome;

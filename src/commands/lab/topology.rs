@@ -53,7 +53,8 @@ pub struct Node {
 
 impl Node {
     fn new(name: &'static str) -> anyhow::Result<Node> {
-        let namespace = NetNamespace::new().with_context(|| format!("cannot make a network namespace for {name}"))?;
+        let namespace =
+            NetNamespace::new().with_context(|| format!("cannot make a network namespace for {name}"))?;
         let node = Node { name, namespace };
         node.run(|| Netlink::open()?.set_up("lo"))??;
         Ok(node)
@@ -79,10 +80,17 @@ impl Node {
     #[must_use]
     pub fn shell(&self) -> String {
         let (process, descriptor) = (std::process::id(), self.namespace.as_fd().as_raw_fd());
-        format!("nsenter --preserve-credentials --user=/proc/{process}/ns/user --net=/proc/{process}/fd/{descriptor}")
+        format!(
+            "nsenter --preserve-credentials --user=/proc/{process}/ns/user --net=/proc/{process}/fd/{descriptor}"
+        )
     }
 
-    fn configure(&self, addresses: &[(&str, &str)], routes: &[(&str, &str, &str)], forward: bool) -> anyhow::Result<()> {
+    fn configure(
+        &self,
+        addresses: &[(&str, &str)],
+        routes: &[(&str, &str, &str)],
+        forward: bool,
+    ) -> anyhow::Result<()> {
         self.run(|| {
             let netlink = Netlink::open()?;
             for (interface, address) in addresses {
@@ -96,7 +104,7 @@ impl Node {
             for (destination, interface, via) in routes {
                 netlink.add_route(net(destination)?, interface, Some(via.parse()?))?;
             }
-            Ok(())
+            anyhow::Ok(())
         })?
         .with_context(|| format!("cannot set {} up", self.name))
     }
@@ -118,12 +126,48 @@ pub struct Home {
     tunnel: Option<JoinHandle<std::io::Result<()>>>,
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
+impl Home {
+    fn start_b4(router: Node, host: Node, b4: Ipv6Addr) -> anyhow::Result<Home> {
+        let mut home = Home { router, host, b4, stop: Arc::default(), tunnel: None };
+        home.open_softwire()?;
+        Ok(home)
+    }
+
+    fn open_softwire(&mut self) -> anyhow::Result<()> {
+        let interface = "dslite".into();
+        let options = Options { aftr: AFTR, local: Some(self.b4), interface, mtu: 1500, default_route: true };
+        let opened = self.router.run(|| B4::open(&options))??;
+        self.stop = Arc::default();
+        let stop = Arc::clone(&self.stop);
+        self.tunnel =
+            Some(std::thread::Builder::new().name(self.router.name.into()).spawn(move || opened.run(&stop))?);
+        Ok(())
+    }
+
+    fn close_softwire(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(tunnel) = self.tunnel.take() {
             let _ = tunnel.join();
         }
+    }
+
+    /// Gives the B4 another address of its prefix, as a renumbered access network does.
+    ///
+    /// # Errors
+    /// When the address or the softwire cannot be made.
+    pub fn renumber(&mut self, b4: Ipv6Addr) -> anyhow::Result<()> {
+        self.close_softwire();
+        self.router.run(|| {
+            Netlink::open()?.add_address("wan", IpNet::new(b4.into(), 64).map_err(std::io::Error::other)?)
+        })??;
+        self.b4 = b4;
+        self.open_softwire()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.close_softwire();
     }
 }
 
@@ -164,7 +208,11 @@ impl Topology {
         let internet = Node::new("internet")?;
         link(&internet, "aftr", &aftr, "internet", 1500)?;
         aftr.configure(&[("internet", "203.0.113.254/24")], &[], true)?;
-        internet.configure(&[("aftr", "203.0.113.1/24")], &[("198.51.100.0/24", "aftr", "203.0.113.254")], false)?;
+        internet.configure(
+            &[("aftr", "203.0.113.1/24")],
+            &[("198.51.100.0/24", "aftr", "203.0.113.254")],
+            false,
+        )?;
 
         let stranger = Node::new("stranger")?;
         access(&aftr, "access0", &stranger, "2001:db8:dead::")?;
@@ -184,16 +232,7 @@ fn home(gateway: &Gateway, number: usize) -> anyhow::Result<Home> {
     router.configure(&[("lan", "192.168.1.1/24")], &[], true)?;
     host.configure(&[("eth0", "192.168.1.10/24")], &[("0.0.0.0/0", "eth0", "192.168.1.1")], false)?;
 
-    let b4: Ipv6Addr = format!("{prefix}2").parse()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let options =
-        Options { aftr: AFTR, local: Some(b4), interface: "dslite".into(), mtu: 1500, default_route: true };
-    let opened = router.run(|| B4::open(&options))??;
-    let tunnel = std::thread::Builder::new().name(router_name.into()).spawn({
-        let stop = Arc::clone(&stop);
-        move || opened.run(&stop)
-    })?;
-    Ok(Home { router, host, b4, stop, tunnel: Some(tunnel) })
+    Home::start_b4(router, host, format!("{prefix}2").parse()?)
 }
 
 /// An access link: the AFTR's end is prefix::1, the other prefix::2, which routes all IPv6 to it.
