@@ -44,6 +44,39 @@ fn names_are_sentences() {
     }
 }
 
+#[test]
+fn a_story_that_does_not_hold_is_refused() {
+    let config = "tests/packets/inner-ttl-one-is-answered-by-192-0-0-1/config.toml";
+    let config = Config::parse(&fs::read_to_string(config).expect("a case")).expect("a configuration");
+    let problems = |lines: &str| {
+        let story = Story::parse(&format!("# why\n{lines}")).expect("a story");
+        tell(&story, &config).problems.join("; ")
+    };
+    let packet = "0 from-b4 A udp 10.0.0.2:5000 > R1:80";
+    let right = format!("{packet}\nexpect to-internet from=198.51.100.7:* to-port=80 ttl=60..63 id=!7");
+    assert_eq!(problems(&right), "");
+    for (wrong, why) in [
+        ("", "no expect line"),
+        ("expect drop drop.in.src", "expected drop"),
+        ("expect to-internet ttl=64", "expected ttl=64, got 63"),
+        ("expect to-internet ttl=1..62", "got 63"),
+        ("expect to-internet ttl=!63", "got 63"),
+        ("expect to-internet from=198.51.100.8:*", "expected from="),
+        ("expect to-internet tll=63", "got absent"),
+        ("expect to-internet\nexpect counter drop.in.src 1", "got 0"),
+        ("expect to-internet\nexpect mappings 2", "got 1"),
+        ("expect to-internet\nexpect events mapping-created 2", "got 1"),
+        ("expect to-internet\nexpect sends to-b4", "time sends nothing"),
+        ("expect to-internet\n1 from-b4 A udp 10.0.0.2:5000 > R1:80 tll=9", "unknown setting tll"),
+        ("expect to-internet\n1 from-internet udp R1:80 > {7}", "packet 7 made nothing leave"),
+    ] {
+        let problems = problems(&format!("{packet}\n{wrong}"));
+        assert!(problems.contains(why), "{wrong}: {problems}");
+    }
+    let unexpected = "0 from-internet tcp R1:80 > 198.51.100.7:9 S\nexpect hold\n9 time";
+    assert!(problems(unexpected).contains("nobody expects what time sends"));
+}
+
 fn cases() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir("tests/packets")
         .expect("the golden cases")

@@ -1,7 +1,7 @@
 //! One packet in one line, for people: what `replay`, `explain` and `lab` print.
 //!
 //! Every byte sequence has a line. What is wrong with a packet is said where it stands, so that a drop
-//! can be understood from the line alone. `…` stands for what was cut off.
+//! can be understood from the line alone.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,13 +13,6 @@ use crate::wire::udp::{self, Udp};
 use crate::wire::{checksum, extension, icmpv6};
 
 /// The line that describes `packet`, an IPv4 or IPv6 packet or any other bytes.
-///
-/// ```
-/// let packet = [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0xb3, 0x93, 10, 0, 0, 2, 203, 0, 113, 1,
-///               0x13, 0x88, 0, 80, 0, 8, 0, 0];
-/// let line = aftr::commands::describe(&packet).to_string();
-/// assert_eq!(line, "UDP 10.0.0.2:5000 > 203.0.113.1:80 ttl 64 len 28 df, no UDP checksum");
-/// ```
 pub fn describe(packet: &[u8]) -> impl Display + '_ {
     Line(packet)
 }
@@ -297,5 +290,60 @@ fn class(f: &mut Formatter<'_>, octet: u8) -> fmt::Result {
         2 => f.write_str(" ect0"),
         3 => f.write_str(" ce"),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UDP: [u8; 28] = [
+        0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0xf4, 0xcd, 10, 0, 0, 2, 203, 0, 113, 1, 0x13, 0x88, 0, 80, 0,
+        8, 0, 0,
+    ];
+
+    fn line(packet: &[u8]) -> String {
+        describe(packet).to_string()
+    }
+
+    #[test]
+    fn a_packet_and_what_is_odd_about_it_fit_in_a_line() {
+        assert_eq!(line(&UDP), "UDP 10.0.0.2:5000 > 203.0.113.1:80 ttl 64 len 28 df, no UDP checksum");
+        let mut wrong = UDP;
+        wrong[1] = 46 << 2 | 3;
+        wrong[27] = 1;
+        let expected = "UDP 10.0.0.2:5000 > 203.0.113.1:80 ttl 64 len 28 dscp 46 ce df, bad header checksum, bad UDP checksum";
+        assert_eq!(line(&wrong), expected);
+        assert_eq!(line(&UDP[..27]), "UDP 10.0.0.2:5000 > 203.0.113.1:80 ttl 64 len 28 of 27 df");
+        assert_eq!(line(&[]), "0 bytes that are no IP packet");
+        assert_eq!(line(&[0x60, 0]), "IPv6 of 2 bytes: cut short");
+    }
+
+    #[test]
+    fn a_softwire_packet_shows_both_headers() {
+        let (b4, aftr) = ("2001:db8::a".parse().unwrap(), "2001:db8:ff::1".parse().unwrap());
+        let outer = Ipv6::new(b4, aftr, next_header::IPV4, UDP.len() as u16, 64, 0, 0);
+        let packet = [zerocopy::IntoBytes::as_bytes(&outer), &UDP].concat();
+        assert!(
+            line(&packet).starts_with("2001:db8::a > 2001:db8:ff::1 | UDP 10.0.0.2:5000 > "),
+            "{}",
+            line(&packet)
+        );
+    }
+
+    #[test]
+    fn every_byte_sequence_has_a_line() {
+        let outer = Ipv6::new(std::net::Ipv6Addr::LOCALHOST, std::net::Ipv6Addr::LOCALHOST, 60, 900, 1, 3, 9);
+        let whole = [zerocopy::IntoBytes::as_bytes(&outer), &[4, 0, 1, 4, 0, 0, 0, 0], &UDP].concat();
+        for packet in [whole.as_slice(), &UDP] {
+            for at in 0..packet.len() {
+                for value in 0..=255 {
+                    let mut spoilt = packet.to_vec();
+                    spoilt[at] = value;
+                    assert!(!line(&spoilt).is_empty());
+                    assert!(!line(&spoilt[..at]).is_empty());
+                }
+            }
+        }
     }
 }
