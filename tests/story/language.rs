@@ -11,6 +11,8 @@ pub(crate) struct Story {
     pub(crate) seed: u64,
     /// `ttl kernel`; default engine.
     pub(crate) ttl: TtlBy,
+    /// `unmet WHY`: the engine does not do this yet; the case fails when it does.
+    pub(crate) unmet: Option<String>,
     /// The rest, in order.
     pub(crate) lines: Vec<Line>,
 }
@@ -35,7 +37,7 @@ pub(crate) enum LineKind {
 impl Story {
     /// Reads a story; the error says which line.
     pub(crate) fn parse(text: &str) -> Result<Story, String> {
-        let mut story = Story { seed: 0, ttl: TtlBy::Engine, lines: Vec::new() };
+        let mut story = Story { seed: 0, ttl: TtlBy::Engine, unmet: None, lines: Vec::new() };
         if !text.starts_with("# ") {
             return Err("the first line says why the case exists".to_owned());
         }
@@ -51,6 +53,10 @@ impl Story {
                 }
                 "ttl" => {
                     story.ttl = if words[1..] == ["kernel"] { TtlBy::Kernel } else { TtlBy::Engine };
+                    continue;
+                }
+                "unmet" => {
+                    story.unmet = Some(words[1..].join(" "));
                     continue;
                 }
                 "expect" => LineKind::Expect { words: words[1..].to_vec() },

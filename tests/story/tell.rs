@@ -162,7 +162,8 @@ impl Teller {
             "address" => Ok(fields["from-address"].clone()),
             "port" => Ok(port),
             "label" => Ok(fields.get("outer-label").cloned().unwrap_or_default()),
-            other => Err(format!("{{{number}.{other}}}: address, port or label")),
+            "id" => Ok(fields.get("id").cloned().unwrap_or_default()),
+            other => Err(format!("{{{number}.{other}}}: address, port, label or id")),
         }
     }
 
