@@ -1,6 +1,8 @@
 //! The program as an operator meets it: messages, exit statuses, signals. What needs an interface happens
 //! inside a network namespace that the test makes; where that cannot be, the test says so and passes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
