@@ -5,4 +5,5 @@ pub mod wire;
 pub mod engine;
 pub mod io;
 pub mod daemon;
+pub mod b4;
 pub mod commands;

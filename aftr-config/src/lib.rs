@@ -10,6 +10,7 @@ mod nat;
 mod policy;
 mod icmp;
 mod dataplane;
+mod provisional;
 
 pub use dataplane::{Dataplane, DeviceKind};
 pub use icmp::IcmpLimits;
@@ -18,6 +19,7 @@ pub use nat::{
     PortSet, Protocol, SessionLimits, StaticMapping, Tables, Timers,
 };
 pub use policy::{Policy, Rule};
+pub use provisional::ConfigError;
 pub use softwire::{Dscp, Ecn, FlowLabel, MssClamping, Softwire};
 
 /// A configuration that has been checked whole: no field of it can be wrong.

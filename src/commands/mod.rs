@@ -2,7 +2,8 @@
 //! status.
 
 pub mod run;
-pub mod check;
+pub mod b4;
+pub mod lab;
 mod outcome;
 
 pub use outcome::exit_code;

@@ -24,6 +24,7 @@ use super::table::NONE;
 use super::time::Instant;
 use super::verdict::Verdict;
 use super::view::{Gauges, MappingView, SubscriberView};
+use super::warm::BATCH;
 use crate::wire::{Packet, Side};
 
 /// Who takes one from the inner TTL of a packet that crosses. A hairpinned packet is never seen by
@@ -105,8 +106,11 @@ impl Aftr {
 
     /// Judges a batch: `verdicts[i]` says what to do with `batch[i]`, which was edited in place.
     pub fn process(&mut self, batch: &mut [Packet], verdicts: &mut [Verdict], now: Instant) {
-        for (packet, verdict) in batch.iter_mut().zip(verdicts) {
-            *verdict = self.packet(packet, now);
+        for (packets, verdicts) in batch.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
+            self.warm(packets);
+            for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+                *verdict = self.packet(packet, now);
+            }
         }
     }
 

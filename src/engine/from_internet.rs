@@ -100,15 +100,16 @@ fn unsolicited(
     now: Instant,
 ) -> Result<Verdict, Refusal> {
     const PORT: u8 = 3;
-    match reason {
-        DropReason::NatNoMapping | DropReason::NatFilter if flow.opens_tcp() => {
-            Ok(aftr.hold_syn(packet, inner, flow, None, reason, now)?)
-        }
-        DropReason::NatNoMapping if flow.protocol == Protocol::Udp && aftr.settings.config.nat.udp_reject => {
-            Err(Refusal { reason, answer: Answer::Icmp4(icmpv4::kind::UNREACHABLE, PORT) })
-        }
-        _ => Err(reason.into()),
+    if flow.opens_tcp() && reason.is_unsolicited() {
+        return Ok(aftr.hold_syn(packet, inner, flow, None, reason, now)?);
     }
+    let tells = reason == DropReason::NatNoMapping
+        && flow.protocol == Protocol::Udp
+        && aftr.settings.config.nat.udp_reject;
+    if tells {
+        return Err(Refusal { reason, answer: Answer::Icmp4(icmpv4::kind::UNREACHABLE, PORT) });
+    }
+    Err(reason.into())
 }
 
 /// An ICMP request from outside: no host can be meant by it (ICMP-IN), the pool address answers if the
@@ -121,7 +122,7 @@ fn from_outside_query(
 ) -> Result<Verdict, Refusal> {
     let is_echo = packet.bytes()[inner.header_length] == icmpv4::kind::ECHO;
     let answers = aftr.settings.config.nat.pool_echo && aftr.pool.find(inner.destination).is_some();
-    if !answers || !is_echo || !aftr.limiter.to_internet(&aftr.settings.config.icmp, now) {
+    if !answers || !is_echo || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, now) {
         return Err(DropReason::NatNoMapping.into());
     }
     super::local::write_echo_reply(packet, inner.header_length);

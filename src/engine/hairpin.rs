@@ -69,12 +69,10 @@ pub(super) fn refuse(
     reason: DropReason,
     now: Instant,
 ) -> Result<Verdict, DropReason> {
-    match reason {
-        DropReason::NatNoMapping | DropReason::NatFilter if flow.opens_tcp() => {
-            aftr.hold_syn(packet, inner, flow, Some(*tunnel), reason, now)
-        }
-        _ => Err(reason),
+    if flow.opens_tcp() && reason.is_unsolicited() {
+        return aftr.hold_syn(packet, inner, flow, Some(*tunnel), reason, now);
     }
+    Err(reason)
 }
 
 /// Sends a packet, whose source is translated already, on to the called host.

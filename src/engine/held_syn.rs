@@ -158,7 +158,7 @@ impl Aftr {
         let allowed = self.limiter.syn_reject(limits, now)
             && match subscriber {
                 Some(subscriber) => self.limiter.error_to_b4(limits, subscriber, now),
-                None => self.limiter.to_internet(limits, now),
+                None => self.limiter.error_to_internet(limits, now),
             };
         if !allowed {
             self.counters.icmp_suppressed += 1;

@@ -107,7 +107,7 @@ impl Aftr {
         if !may_be_answered(packet.bytes()) {
             return Verdict::Drop(refusal.reason);
         }
-        if !self.limiter.to_internet(&self.settings.config.icmp, now) {
+        if !self.limiter.error_to_internet(&self.settings.config.icmp, now) {
             self.counters.icmp_suppressed += 1;
             return Verdict::Drop(refusal.reason);
         }

@@ -51,7 +51,10 @@ pub(super) fn from_b4(
     // (RFC 5508 REQ-7).
     let home = match aftr.pool.find(inner.destination) {
         None => None,
-        Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
+        Some(_) => {
+            aftr.fits_softwire(packet.len())?;
+            Some(mapping_of_source(aftr, inner, &quoted)?)
+        }
     };
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());

@@ -55,7 +55,7 @@ impl Limiter {
     }
 
     /// An ICMPv4 error, or an echo reply, to the Internet.
-    pub(super) fn to_internet(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
+    pub(super) fn error_to_internet(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
         limits.enable && self.to_internet.take(limits.to_internet_rate, limits.to_internet_rate, now)
     }
 

@@ -5,6 +5,7 @@
 //! two paths, and each of their lines is a file.
 
 mod aftr;
+mod warm;
 mod from_b4;
 mod from_internet;
 mod softwire;

@@ -187,6 +187,13 @@ drop_reasons! {
     V6Mtu = "drop.v6.mtu",
 }
 
+impl DropReason {
+    /// Nobody inside asked for it: no mapping, or a filter that does not know the sender.
+    pub(super) fn is_unsolicited(self) -> bool {
+        matches!(self, DropReason::NatNoMapping | DropReason::NatFilter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

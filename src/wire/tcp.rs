@@ -126,7 +126,7 @@ mod tests {
 
     fn syn(options: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x13, 0x88, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0, flag::SYN, 0xff, 0xff, 0, 0, 0, 0];
-        bytes[12] = ((HEADER + options.len()) / 4 << 4) as u8;
+        bytes[12] = (((HEADER + options.len()) / 4) << 4) as u8;
         bytes.extend_from_slice(options);
         let sum = checksum::of(&bytes);
         bytes[16..18].copy_from_slice(&sum.to_be_bytes());

@@ -99,18 +99,24 @@ impl Aftr {
     /// The set that the subscriber would be granted next. A paired address that has none left refuses:
     /// the subscriber is not moved to another (RFC 7857 section 4).
     fn plan_grant(&mut self, address: u32, b4: Ipv6Addr, is_first: bool) -> Option<u32> {
-        let own_ranges = u64::from(self.pool.layout.own_ranges());
-        if own_ranges > 0 {
-            let prefix = self.settings.subscriber_prefix(b4);
-            let index = subscriber_index(&self.settings.config, prefix)?;
-            let address = u32::try_from(index / own_ranges).ok()?;
-            if is_first {
-                return Some(self.pool.set_id(address, (index % own_ranges) as u32));
-            }
-            return self.pool.free_set(address, &mut self.random);
+        let own_ranges = self.pool.layout.own_ranges();
+        if own_ranges != 0 {
+            let (address, own) = self.own_range(b4, own_ranges)?;
+            return if is_first {
+                Some(self.pool.set_id(address, own))
+            } else {
+                self.pool.free_set(address, &mut self.random)
+            };
         }
         let address = if address == NONE { self.pool.least_loaded(b4, &mut self.random)? } else { address };
         self.pool.free_set(address, &mut self.random)
+    }
+
+    /// RFC 7422 section 2: the address of a subscriber, and which of its own ranges is the subscriber's.
+    fn own_range(&self, b4: Ipv6Addr, own_ranges: u32) -> Option<(u32, u32)> {
+        let prefix = self.settings.subscriber_prefix(b4);
+        let index = u32::try_from(subscriber_index(&self.settings.config, prefix)?).ok()?;
+        Some((index / own_ranges, index % own_ranges))
     }
 
     /// Makes the mapping. `softwire` is what the packet's admission was settled to.

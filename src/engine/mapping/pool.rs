@@ -232,11 +232,13 @@ impl Pool {
     /// Enters an address where new subscribers look, when it takes one.
     fn list(&mut self, number: u32) {
         let address = &mut self.addresses[number as usize];
+        // The group of a retired address may be gone.
+        if address.retired {
+            return;
+        }
         let group = &mut self.groups[address.group];
-        let takes_one = !address.drained
-            && !address.retired
-            && !address.free_sets.is_empty()
-            && address.subscribers < group.most_subscribers;
+        let takes_one =
+            !address.drained && !address.free_sets.is_empty() && address.subscribers < group.most_subscribers;
         if !takes_one {
             return;
         }
@@ -315,9 +317,10 @@ impl Pool {
         if let Some(at) = record.free_sets.iter().position(|&free| free == set) {
             record.free_sets.swap_remove(at);
         }
-        let group = record.group;
         self.list(address);
-        self.groups[group].granted += 1;
+        if let Some(group) = self.group_of(address) {
+            group.granted += 1;
+        }
     }
 
     /// Takes a set back; gives its successor in the subscriber's list.
@@ -330,9 +333,15 @@ impl Pool {
         if !own {
             record.free_sets.push(set);
         }
-        let group = record.group;
         self.list(address);
-        self.groups[group].granted -= 1;
+        if let Some(group) = self.group_of(address) {
+            group.granted -= 1;
+        }
+    }
+
+    fn group_of(&mut self, address: u32) -> Option<&mut Group> {
+        let address = &self.addresses[address as usize];
+        if address.retired { None } else { self.groups.get_mut(address.group) }
     }
 
     pub(in crate::engine) fn set_next(&mut self, id: u32, next: u32) {

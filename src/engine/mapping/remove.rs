@@ -38,7 +38,6 @@ impl Aftr {
         let subscriber = self.softwires.slab[mapping.softwire].subscriber;
         let record = &mut self.subscribers.slab[subscriber];
         record.mappings[mapping.protocol as usize] -= 1;
-        record.static_mappings -= u32::from(mapping.is_static);
         self.events.push(now, EventKind::MappingRemoved(self.mapping_record(&mapping)));
         self.free_port(&mapping, hold, now);
         self.forget_if_empty(subscriber);

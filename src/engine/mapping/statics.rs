@@ -23,12 +23,11 @@ impl Aftr {
             None => self.open_softwire(subscriber, entry.b4_ipv6_address, 0),
         };
         // RFC 6056 section 3.2: the port is never given out by chance, and its set to nobody else.
-        if let Some(set) = self.pool.set_at(address, entry.external_src_port) {
-            if self.pool.layout.own_ranges() == 0 {
-                self.pool.reserve(set);
-            }
+        if let Some(set) = self.pool.set_at(address, entry.external_src_port)
+            && self.pool.layout.own_ranges() == 0
+        {
+            self.pool.reserve(set);
         }
-        self.subscribers.slab[subscriber].static_mappings += 1;
         let mapping = Mapping {
             softwire,
             internal: entry.internal_src_address,

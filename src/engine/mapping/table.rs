@@ -132,9 +132,15 @@ impl Mappings {
         })
     }
 
-    /// The number that the look-up of these will most likely end at, read ahead of it.
+    /// See [`HashIndex::peek`].
     #[inline]
-    pub(in crate::engine) fn guess(&self, hash: u32) -> Option<u32> {
+    pub(in crate::engine) fn peek(&self, hash: u32) -> u64 {
+        self.by_internal.peek(hash)
+    }
+
+    /// See [`HashIndex::guess`].
+    #[inline]
+    pub(in crate::engine) fn guess(&self, hash: u32) -> u32 {
         self.by_internal.guess(hash)
     }
 
@@ -161,5 +167,15 @@ impl Mappings {
         let hash = self.hash(mapping.softwire, mapping.protocol, mapping.internal, mapping.internal_port);
         self.by_internal.remove(hash, id);
         mapping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Mapping>(), 64);
     }
 }

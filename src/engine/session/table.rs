@@ -91,6 +91,12 @@ impl Sessions {
         })
     }
 
+    /// See [`HashIndex::peek`].
+    #[inline]
+    pub(in crate::engine) fn peek(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> u64 {
+        self.by_remote.peek(self.hash(mapping, remote, port))
+    }
+
     pub(in crate::engine) fn has_room(&self) -> bool {
         self.slab.has_room(1)
     }

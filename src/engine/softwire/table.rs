@@ -57,17 +57,34 @@ impl Softwires {
     /// The softwire that ends at this B4 address.
     #[inline]
     pub(in crate::engine) fn find(&self, b4: Ipv6Addr) -> Option<u32> {
-        self.by_b4.find(self.key.hash_v6(b4.to_bits()), |id| self.slab[id].b4 == b4)
+        self.by_b4.find(self.hash(b4), |id| self.slab[id].b4 == b4)
+    }
+
+    #[inline]
+    pub(in crate::engine) fn hash(&self, b4: Ipv6Addr) -> u32 {
+        self.key.hash_v6(b4.to_bits())
+    }
+
+    /// See [`HashIndex::peek`].
+    #[inline]
+    pub(in crate::engine) fn peek(&self, hash: u32) -> u64 {
+        self.by_b4.peek(hash)
+    }
+
+    /// See [`HashIndex::guess`].
+    #[inline]
+    pub(in crate::engine) fn guess(&self, hash: u32) -> u32 {
+        self.by_b4.guess(hash)
     }
 
     pub(in crate::engine) fn has_room(&self, b4: Ipv6Addr) -> bool {
-        self.slab.has_room(1) && self.by_b4.has_room(self.key.hash_v6(b4.to_bits()))
+        self.slab.has_room(1) && self.by_b4.has_room(self.hash(b4))
     }
 
     /// Opens one; the caller asked [`Softwires::has_room`].
     pub(in crate::engine) fn open(&mut self, b4: Ipv6Addr, aftr: u8, subscriber: u32, next: u32) -> u32 {
         let id = self.slab.insert(Softwire { b4, subscriber, next, aftr, ..Softwire::VACANT });
-        let entered = self.by_b4.insert(self.key.hash_v6(b4.to_bits()), id);
+        let entered = self.by_b4.insert(self.hash(b4), id);
         debug_assert!(entered);
         id
     }
@@ -75,15 +92,15 @@ impl Softwires {
     /// Closes one.
     pub(in crate::engine) fn close(&mut self, id: u32) -> Softwire {
         let softwire = self.slab.remove(id);
-        self.by_b4.remove(self.key.hash_v6(softwire.b4.to_bits()), id);
+        self.by_b4.remove(self.hash(softwire.b4), id);
         softwire
     }
 
-    /// Has a softwire end at another B4 address; the caller asked [`Softwires::has_room`].
+    /// Has a softwire end at another B4 address.
     pub(in crate::engine) fn migrate(&mut self, id: u32, b4: Ipv6Addr) {
         let old = std::mem::replace(&mut self.slab[id].b4, b4);
-        self.by_b4.remove(self.key.hash_v6(old.to_bits()), id);
-        let entered = self.by_b4.insert(self.key.hash_v6(b4.to_bits()), id);
+        self.by_b4.remove(self.hash(old), id);
+        let entered = self.by_b4.insert(self.hash(b4), id);
         debug_assert!(entered);
     }
 }

@@ -47,20 +47,16 @@ impl Aftr {
 
     fn admit_unknown(&self, b4: Ipv6Addr, now: Instant) -> Result<Admission, DropReason> {
         let config = &self.settings.config.softwire;
-        if !self.softwires.has_room(b4) {
-            return Err(DropReason::B4Limit);
-        }
+        let has_room = self.softwires.has_room(b4);
+        let open =
+            |subscriber| if has_room { Ok(Admission::Open(subscriber)) } else { Err(DropReason::B4Limit) };
         let prefix = self.settings.subscriber_prefix(b4);
         let Some(id) = self.subscribers.find(prefix) else {
-            return if self.subscribers.has_room(prefix) {
-                Ok(Admission::Open(None))
-            } else {
-                Err(DropReason::B4Limit)
-            };
+            return if self.subscribers.has_room(prefix) { open(None) } else { Err(DropReason::B4Limit) };
         };
         let subscriber = &self.subscribers.slab[id];
         if subscriber.softwires < config.max_softwires_per_subscriber {
-            return Ok(Admission::Open(Some(id)));
+            return open(Some(id));
         }
         if !config.state_migrate {
             return Err(DropReason::B4Limit);

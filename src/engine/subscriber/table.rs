@@ -25,8 +25,6 @@ pub(in crate::engine) struct Subscriber {
     pub(in crate::engine) moved: Option<Instant>,
     /// Mappings by protocol, static ones included.
     pub(in crate::engine) mappings: [u32; 3],
-    /// How many of them are static.
-    pub(in crate::engine) static_mappings: u32,
     /// Sessions of all mappings.
     pub(in crate::engine) sessions: u32,
     /// Of those, opened from the Internet and not yet answered.
@@ -54,7 +52,6 @@ impl Record for Subscriber {
         softwires: 0,
         moved: None,
         mappings: [0; 3],
-        static_mappings: 0,
         sessions: 0,
         inbound_half_open: 0,
         passed_through: 0,

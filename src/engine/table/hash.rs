@@ -4,6 +4,8 @@
 //! the record, so a look-up reads one line here and one there. Probing is bounded: whoever finds keys
 //! that collide can fill one run of slots and no more.
 
+use super::NONE;
+
 /// Longest run that is probed. At half load the chance that a key needs more is below 2^-40.
 const MOST_PROBES: u32 = 128;
 
@@ -45,11 +47,23 @@ impl HashIndex {
         None
     }
 
-    /// The number in the first slot that has this hash, right or not: what a look-up will read next.
+    /// Reads the slot where a look-up starts, so that its line is on its way.
     #[inline]
-    pub(in crate::engine) fn guess(&self, hash: u32) -> Option<u32> {
-        let slot = self.slots[(hash & self.mask) as usize];
-        ((slot >> 32) as u32 == hash && slot != 0).then(|| slot as u32 - 1)
+    pub(in crate::engine) fn peek(&self, hash: u32) -> u64 {
+        self.slots[(hash & self.mask) as usize]
+    }
+
+    /// The record that a look-up will most likely end at: its hash is right, its key was not read.
+    #[inline]
+    pub(in crate::engine) fn guess(&self, hash: u32) -> u32 {
+        const PROBES: u32 = 4;
+        for probe in 0..PROBES {
+            let slot = self.peek(hash.wrapping_add(probe));
+            if (slot >> 32) as u32 == hash {
+                return (slot as u32).wrapping_sub(1);
+            }
+        }
+        NONE
     }
 
     /// Enters a record; false when the run is too long, which the caller treats as a full table.

@@ -63,7 +63,7 @@ impl<T: Record> Slab<T> {
         (0..).zip(&self.records).filter(|(_, record)| record.is_live())
     }
 
-    /// Reads one word of a record, so that its cache line is on its way.
+    /// A record by a number that may be a guess.
     #[inline]
     pub(in crate::engine) fn get(&self, id: u32) -> Option<&T> {
         self.records.get(id as usize)

@@ -1,0 +1,258 @@
+//! The lab's small Internet: network namespaces, the links between them and what runs in each.
+//!
+//! ```text
+//!  lan-1 192.168.1.10 ── b4-1 ─┐                        203.0.113.1
+//!                              ├─ IPv6 ── aftr ── IPv4 ── internet
+//!  lan-2 192.168.1.10 ── b4-2 ─┤          198.51.100.1 outside
+//!                    stranger ─┘
+//! ```
+
+use std::net::Ipv6Addr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+
+use super::gateway::Gateway;
+use crate::b4::{B4, Options};
+use crate::daemon::Netlink;
+use crate::engine::Config;
+use crate::io::sys::namespace::{NetNamespace, enter_new_user_namespace};
+
+/// The configuration that the lab's AFTR runs with.
+pub const CONFIGURATION: &str = r#"[softwire]
+aftr-ipv6-addr = ["2001:db8:aaaa::1"]
+b4-prefixes = ["2001:db8:b4::/48"]
+subscriber-mask-v6 = 64
+access-mtu = 1540            # a 1500-byte IPv4 packet needs no fragments
+
+[[nat.external-ip-address-pool]]
+pool-id = 1
+external-ip-pool = ["198.51.100.1"]
+
+[nat.mapping-limits]
+limit-subscribers = 16
+limit-port-mappings = 16384
+limit-sessions = 16384
+"#;
+
+/// The AFTR's address.
+pub const AFTR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, 1);
+/// Bytes of an IPv6 packet on the access links: inner 1500 and 40 more.
+const ACCESS_MTU: u32 = 1540;
+
+/// One host.
+pub struct Node {
+    /// What it is called.
+    pub name: &'static str,
+    namespace: NetNamespace,
+}
+
+impl Node {
+    fn new(name: &'static str) -> anyhow::Result<Node> {
+        let namespace =
+            NetNamespace::new().with_context(|| format!("cannot make a network namespace for {name}"))?;
+        let node = Node { name, namespace };
+        node.run(|| Netlink::open()?.set_up("lo"))??;
+        Ok(node)
+    }
+
+    /// Runs `work` on a thread inside this host. A socket that it opens stays there, wherever it is used.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        Ok(self.namespace.run(work)?)
+    }
+
+    /// Moves the calling thread into this host.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn enter(&self) -> anyhow::Result<()> {
+        Ok(self.namespace.enter()?)
+    }
+
+    /// The command that opens a shell in it, while this process lives.
+    #[must_use]
+    pub fn shell(&self) -> String {
+        let (process, descriptor) = (std::process::id(), self.namespace.as_fd().as_raw_fd());
+        format!(
+            "nsenter --preserve-credentials --user=/proc/{process}/ns/user --net=/proc/{process}/fd/{descriptor}"
+        )
+    }
+
+    fn configure(
+        &self,
+        addresses: &[(&str, &str)],
+        routes: &[(&str, &str, &str)],
+        forward: bool,
+    ) -> anyhow::Result<()> {
+        self.run(|| {
+            let netlink = Netlink::open()?;
+            for (interface, address) in addresses {
+                netlink.add_address(interface, net(address)?)?;
+                netlink.set_up(interface)?;
+            }
+            if forward {
+                std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+                std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
+            }
+            for (destination, interface, via) in routes {
+                netlink.add_route(net(destination)?, interface, Some(via.parse()?))?;
+            }
+            anyhow::Ok(())
+        })?
+        .with_context(|| format!("cannot set {} up", self.name))
+    }
+}
+
+fn net(text: &str) -> anyhow::Result<IpNet> {
+    Ok(text.parse()?)
+}
+
+/// A home: its B4 and one host behind it.
+pub struct Home {
+    /// The B4.
+    pub router: Node,
+    /// The host, 192.168.1.10.
+    pub host: Node,
+    /// The B4's address.
+    pub b4: Ipv6Addr,
+    stop: Arc<AtomicBool>,
+    tunnel: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Home {
+    fn start_b4(router: Node, host: Node, b4: Ipv6Addr) -> anyhow::Result<Home> {
+        let mut home = Home { router, host, b4, stop: Arc::default(), tunnel: None };
+        home.open_softwire()?;
+        Ok(home)
+    }
+
+    fn open_softwire(&mut self) -> anyhow::Result<()> {
+        let interface = "dslite".into();
+        let options = Options { aftr: AFTR, local: Some(self.b4), interface, mtu: 1500, default_route: true };
+        let opened = self.router.run(|| B4::open(&options))??;
+        self.stop = Arc::default();
+        let stop = Arc::clone(&self.stop);
+        self.tunnel =
+            Some(std::thread::Builder::new().name(self.router.name.into()).spawn(move || opened.run(&stop))?);
+        Ok(())
+    }
+
+    fn close_softwire(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(tunnel) = self.tunnel.take() {
+            let _ = tunnel.join();
+        }
+    }
+
+    /// Gives the B4 another address of its prefix, as a renumbered access network does.
+    ///
+    /// # Errors
+    /// When the address or the softwire cannot be made.
+    pub fn renumber(&mut self, b4: Ipv6Addr) -> anyhow::Result<()> {
+        self.close_softwire();
+        self.router.run(|| {
+            Netlink::open()?.add_address("wan", IpNet::new(b4.into(), 64).map_err(std::io::Error::other)?)
+        })??;
+        self.b4 = b4;
+        self.open_softwire()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.close_softwire();
+    }
+}
+
+/// All of it, running.
+pub struct Topology {
+    /// A host on the Internet, 203.0.113.1.
+    pub internet: Node,
+    /// The two homes.
+    pub homes: [Home; 2],
+    /// A host on the access network that is nobody's subscriber.
+    pub stranger: Node,
+    /// The AFTR.
+    pub gateway: Gateway,
+}
+
+impl Topology {
+    /// Moves the process into a user namespace of its own, so that nothing of the host can change. Call
+    /// it before any thread exists.
+    ///
+    /// # Errors
+    /// When this host does not let everybody make user namespaces, and we are not root either.
+    pub fn isolate() -> anyhow::Result<()> {
+        match enter_new_user_namespace() {
+            Err(error) if !rustix::process::geteuid().is_root() => Err(error).context(
+                "cannot make a user namespace: allow it (`sysctl kernel.unprivileged_userns_clone=1`, \
+                 `sysctl user.max_user_namespaces=10000`), or run the lab as root",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Builds everything and starts the AFTR and the two B4s.
+    ///
+    /// # Errors
+    /// What this host lacks.
+    pub fn build(config: Config) -> anyhow::Result<Topology> {
+        let aftr = Node::new("aftr")?;
+        let internet = Node::new("internet")?;
+        link(&internet, "aftr", &aftr, "internet", 1500)?;
+        aftr.configure(&[("internet", "203.0.113.254/24")], &[], true)?;
+        internet.configure(
+            &[("aftr", "203.0.113.1/24")],
+            &[("198.51.100.0/24", "aftr", "203.0.113.254")],
+            false,
+        )?;
+
+        let stranger = Node::new("stranger")?;
+        access(&aftr, "access0", &stranger, "2001:db8:dead::")?;
+        let gateway = Gateway::start(aftr, config)?;
+        let homes = [home(&gateway, 1)?, home(&gateway, 2)?];
+        Ok(Topology { internet, homes, stranger, gateway })
+    }
+}
+
+/// A home whose B4 has the address 2001:db8:b4:NUMBER::2.
+fn home(gateway: &Gateway, number: usize) -> anyhow::Result<Home> {
+    let (router_name, host_name) = if number == 1 { ("b4-1", "lan-1") } else { ("b4-2", "lan-2") };
+    let (router, host) = (Node::new(router_name)?, Node::new(host_name)?);
+    let prefix = format!("2001:db8:b4:{number}::");
+    access(gateway.node(), &format!("access{number}"), &router, &prefix)?;
+    link(&router, "lan", &host, "eth0", 1500)?;
+    router.configure(&[("lan", "192.168.1.1/24")], &[], true)?;
+    host.configure(&[("eth0", "192.168.1.10/24")], &[("0.0.0.0/0", "eth0", "192.168.1.1")], false)?;
+
+    Home::start_b4(router, host, format!("{prefix}2").parse()?)
+}
+
+/// An access link: the AFTR's end is prefix::1, the other prefix::2, which routes all IPv6 to it.
+fn access(aftr: &Node, interface: &str, customer: &Node, prefix: &str) -> anyhow::Result<()> {
+    link(customer, "wan", aftr, interface, ACCESS_MTU)?;
+    aftr.configure(&[(interface, &format!("{prefix}1/64"))], &[], true)?;
+    customer.configure(&[("wan", &format!("{prefix}2/64"))], &[("::/0", "wan", &format!("{prefix}1"))], false)
+}
+
+fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
+    one.run(|| {
+        let netlink = Netlink::open()?;
+        netlink.add_veth(one_end, other_end, Some(other.namespace.as_fd()))?;
+        netlink.set_mtu(one_end, mtu)?;
+        netlink.set_up(one_end)
+    })??;
+    other.run(|| {
+        let netlink = Netlink::open()?;
+        netlink.set_mtu(other_end, mtu)?;
+        netlink.set_up(other_end)
+    })??;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Interfaces, addresses and routes, as blocking calls.
+//!
+//! The socket belongs to the network namespace of the thread that opens it. `rtnetlink` is asynchronous:
+//! a small runtime of its own drives it, for as long as a call takes.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::route::{RouteMessage, RouteProtocol};
+use rtnetlink::{Error, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::runtime::Runtime;
+
+/// Routes of ours carry this protocol number, so that a routing daemon can pick them up and an operator
+/// tell them from others. It is in the range that the kernel leaves to administrators.
+const ROUTE_PROTOCOL: u8 = 186;
+
+/// A netlink socket.
+pub struct Netlink {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Opens a socket in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket.
+    pub fn open() -> io::Result<Netlink> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let handle = {
+            let _guard = runtime.enter();
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            runtime.spawn(connection);
+            handle
+        };
+        Ok(Netlink { runtime, handle })
+    }
+
+    /// The number of the interface called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn link_index(&self, name: &str) -> io::Result<u32> {
+        let links = self.handle.link().get().match_name(name.to_owned()).execute();
+        let what = || format!("find interface {name}");
+        let link = self.call(what, async { links.try_collect::<Vec<_>>().await })?;
+        link.first()
+            .map(|link| link.header.index)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, what()))
+    }
+
+    /// Brings an interface up.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn set_up(&self, name: &str) -> io::Result<()> {
+        let link = LinkUnspec::new_with_index(self.link_index(name)?).up().build();
+        self.call(|| format!("bring {name} up"), self.handle.link().set(link).execute())
+    }
+
+    /// Sets an interface's MTU, in bytes.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn set_mtu(&self, name: &str, mtu: u32) -> io::Result<()> {
+        let link = LinkUnspec::new_with_index(self.link_index(name)?).mtu(mtu).build();
+        self.call(|| format!("set the MTU of {name} to {mtu}"), self.handle.link().set(link).execute())
+    }
+
+    /// Makes a pair of interfaces, `peer` in another namespace when one is given.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn add_veth(&self, name: &str, peer: &str, peer_namespace: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let pair = LinkVeth::new(name, peer).build();
+        self.call(|| format!("make the pair {name} and {peer}"), self.handle.link().add(pair).execute())?;
+        let Some(namespace) = peer_namespace else { return Ok(()) };
+        let moved =
+            LinkUnspec::new_with_index(self.link_index(peer)?).setns_by_fd(namespace.as_raw_fd()).build();
+        self.call(|| format!("move {peer} to its namespace"), self.handle.link().set(moved).execute())
+    }
+
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn delete_link(&self, name: &str) -> io::Result<()> {
+        let index = self.link_index(name)?;
+        self.call(|| format!("remove {name}"), self.handle.link().del(index).execute())
+    }
+
+    /// Gives an interface an address. An IPv6 address is usable at once, without duplicate address
+    /// detection.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn add_address(&self, name: &str, address: IpNet) -> io::Result<()> {
+        let index = self.link_index(name)?;
+        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            let message = request.message_mut();
+            message.header.flags |= AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        self.call(|| format!("give {name} the address {address}"), request.execute())
+    }
+
+    /// Every address of this namespace, with the interface that has it.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn addresses(&self) -> io::Result<Vec<(IpNet, String)>> {
+        let what = || "list the addresses".to_owned();
+        let links = self.handle.link().get().execute();
+        let links = self.call(what, async { links.try_collect::<Vec<_>>().await })?;
+        let name_of = |index: u32| {
+            let link = links.iter().find(|link| link.header.index == index)?;
+            link.attributes.iter().find_map(|attribute| {
+                if let LinkAttribute::IfName(name) = attribute { Some(name.clone()) } else { None }
+            })
+        };
+        let addresses = self.handle.address().get().execute();
+        let addresses = self.call(what, async { addresses.try_collect::<Vec<_>>().await })?;
+        let entries = addresses.iter().filter_map(|message| {
+            let address = message.attributes.iter().find_map(|attribute| {
+                if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+            })?;
+            let net = IpNet::new(address, message.header.prefix_len).ok()?;
+            Some((net, name_of(message.header.index).unwrap_or_default()))
+        });
+        Ok(entries.collect())
+    }
+
+    /// Routes a destination to an interface, by a gateway when one is given.
+    ///
+    /// # Errors
+    /// As the kernel says; `AlreadyExists` when the destination has a route.
+    pub fn add_route(&self, destination: IpNet, interface: &str, via: Option<IpAddr>) -> io::Result<()> {
+        let route = self.route(destination, interface, via)?;
+        let what = || format!("route {destination} to {interface}");
+        self.call(what, self.handle.route().add(route).execute())
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn delete_route(&self, destination: IpNet, interface: &str) -> io::Result<()> {
+        let route = self.route(destination, interface, None)?;
+        let what = || format!("remove the route of {destination} to {interface}");
+        self.call(what, self.handle.route().del(route).execute())
+    }
+
+    fn route(&self, destination: IpNet, interface: &str, via: Option<IpAddr>) -> io::Result<RouteMessage> {
+        let index = self.link_index(interface)?;
+        let builder = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(destination.addr(), destination.prefix_len())
+            .and_then(|builder| match via {
+                Some(gateway) => builder.gateway(gateway),
+                None => Ok(builder),
+            })
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+        Ok(builder.output_interface(index).protocol(RouteProtocol::from(ROUTE_PROTOCOL)).build())
+    }
+
+    fn call<T>(
+        &self,
+        what: impl Fn() -> String,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> io::Result<T> {
+        self.runtime.block_on(request).map_err(|error| {
+            let cause = if let Error::NetlinkError(message) = &error {
+                message.to_io()
+            } else {
+                io::Error::other(error.to_string())
+            };
+            io::Error::new(cause.kind(), format!("cannot {}: {cause}", what()))
+        })
+    }
+}

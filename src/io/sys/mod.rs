@@ -1,0 +1,4 @@
+//! System calls that the compiler cannot check: nothing else in this crate is `unsafe`.
+
+pub mod namespace;
+pub mod tun;
