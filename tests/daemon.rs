@@ -32,13 +32,11 @@ fn a_missing_configuration_is_named() {
 }
 
 #[test]
-fn every_mistake_of_a_configuration_is_listed() {
-    let wrong =
-        CONFIG.replace("pool-id = 1", "pool-id = 1\nhigh-treshold = 90").replace("b4-prefixes", "b4-prefixs");
-    let file = file("mistakes", &wrong);
-    let expected = ["2 errors", "high-threshold", "b4-prefixes"];
+fn a_wrong_configuration_is_refused_by_the_check_and_by_the_daemon() {
+    let file = file("mistakes", &CONFIG.replace("pool-id = 1", "pool-id = 1\nhigh-treshold = 90"));
+    let expected = [file.as_str(), "1 error\n", "high-treshold"];
     assert_ends(&aftr(&["check", &file]), 2, &expected);
-    if namespaces_work("every_mistake_of_a_configuration_is_listed") {
+    if namespaces_work("a_wrong_configuration_is_refused_by_the_check_and_by_the_daemon") {
         let output = namespace(AFTR).args(["run", "--config", &file]).output().unwrap();
         assert_ends(&output, 2, &expected);
     }
@@ -51,18 +49,6 @@ fn the_right_configuration_is_summed_up() {
     let output = aftr(&["check", "--json", &file("summed-up-json", CONFIG)]);
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["external-addresses"], 16);
-}
-
-#[test]
-fn every_example_is_right() {
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/aftr-config/examples");
-    let mut checked = 0;
-    for example in fs::read_dir(examples).unwrap() {
-        let output = aftr(&["check", example.unwrap().path().to_str().unwrap()]);
-        assert!(output.status.success(), "{}", text(&output));
-        checked += 1;
-    }
-    assert!(checked >= 3, "only {checked} examples");
 }
 
 #[test]
@@ -249,6 +235,7 @@ fn namespaces_work(test: &str) -> bool {
         .output()
         .is_ok_and(|output| output.status.success());
     if !works {
+        assert!(std::env::var_os("AFTR_NOTHING_SKIPPED").is_none(), "nothing may be skipped here");
         eprintln!("SKIPPED: {test}: no namespaces, no ip(8) or no /dev/net/tun here");
     }
     works
