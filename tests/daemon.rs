@@ -93,9 +93,12 @@ fn an_address_that_the_host_owns_is_refused() {
         return;
     }
     let file = file("local", CONFIG);
-    let script = "ip address add 198.51.100.9/32 dev lo && exec \"$@\"";
-    let output = namespace("sh").args(["-c", script, "sh", AFTR, "run", "--config", &file]).output().unwrap();
-    assert_ends(&output, 3, &["198.51.100.9", "lo"]);
+    for address in ["198.51.100.9/32", "198.51.100.9 peer 192.0.2.1/32"] {
+        let script = format!("ip address add {address} dev lo && exec \"$@\"");
+        let output =
+            namespace("sh").args(["-c", &script, "sh", AFTR, "run", "--config", &file]).output().unwrap();
+        assert_ends(&output, 3, &["198.51.100.9 is an address of this host: lo"]);
+    }
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn it_starts_reloads_and_stops_as_it_is_told() {
     let mut daemon = Daemon::start("life", &file);
     daemon.expect("READY=1");
     let link = daemon.inside(&["ip", "link", "show", "aftr7"]);
-    assert!(link.contains("mtu 1500") && link.contains("UP"), "{link}");
+    assert!(["mtu 1500", "qlen 2048", "UP"].iter().all(|part| link.contains(part)), "{link}");
     assert!(daemon.inside(&["ip", "route"]).contains("198.51.100.0/28 dev aftr7"));
     assert!(daemon.inside(&["ip", "-6", "route"]).contains("2001:db8:aaaa::1 dev aftr7"));
     assert_eq!(daemon.capabilities(), ["0000000000001000"; 2], "CAP_NET_ADMIN is bit 12");
