@@ -1,5 +1,13 @@
 //! `[icmp]`: how many errors of our own may leave (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
 
+use std::ops::RangeInclusive;
+
+use crate::MOST_TOKENS;
+use crate::reader::Table;
+
+/// Whoever wants none says `enable = false`.
+const RATE: RangeInclusive<u32> = 1..=MOST_TOKENS;
+
 /// `[icmp]`: token buckets, in packets per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IcmpLimits {
@@ -21,4 +29,22 @@ pub struct IcmpLimits {
     pub echo_per_b4_rate: u32,
     /// `syn-reject-rate`: ICMP 3/3 for unsolicited SYNs; default 100.
     pub syn_reject_rate: u32,
+}
+
+impl IcmpLimits {
+    pub(crate) fn read(mut table: Table<'_>) -> IcmpLimits {
+        let limits = IcmpLimits {
+            enable: table.value("enable", true),
+            per_subscriber_rate: table.number("per-subscriber-rate", RATE, 10),
+            per_subscriber_burst: table.number("per-subscriber-burst", RATE, 20),
+            to_b4_rate: table.number("to-b4-rate", RATE, 1000),
+            to_internet_rate: table.number("to-internet-rate", RATE, 500),
+            icmpv6_per_source_rate: table.number("icmpv6-per-source-rate", RATE, 10),
+            icmpv6_rate: table.number("icmpv6-rate", RATE, 100),
+            echo_per_b4_rate: table.number("echo-per-b4-rate", RATE, 10),
+            syn_reject_rate: table.number("syn-reject-rate", RATE, 100),
+        };
+        table.finish();
+        limits
+    }
 }
