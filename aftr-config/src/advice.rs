@@ -226,3 +226,108 @@ fn on_policy(config: &Config, advice: &mut Vec<String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        [softwire]
+        aftr-ipv6-addr = ["2001:db8:aaaa::1"]
+        b4-prefixes = ["2001:db8:b4::/48"]
+        subscriber-mask-v6 = 56
+        access-mtu = 1540
+        [[nat.external-ip-address-pool]]
+        pool-id = 1
+        external-ip-pool = ["198.51.100.0/28"]
+        [nat.mapping-limits]
+        limit-subscribers = 2016
+    "#;
+    const B4: &str = "b4-prefixes = [\"2001:db8:b4::/48\"]";
+    const MASK: &str = "subscriber-mask-v6 = 56";
+    const MTU: &str = "access-mtu = 1540";
+    const POOL: &str = "external-ip-pool = [\"198.51.100.0/28\"]";
+    const LIMITS: &str = "[nat.mapping-limits]";
+
+    /// The advice on the text with `more` in front of `at`, or in its place.
+    fn advice_on(at: &str, more: &str, keep: bool) -> Vec<String> {
+        assert!(TEXT.contains(at), "{at}");
+        let text = TEXT.replace(at, &format!("{more}\n{}", if keep { at } else { "" }));
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{more}: {errors:?}")).advice()
+    }
+
+    #[test]
+    fn there_is_none_on_what_conforms_and_fits() {
+        assert_eq!(advice_on(LIMITS, "", true), [""; 0]);
+    }
+
+    #[test]
+    fn what_replaces_a_key_is_advised_on() {
+        for (key, replacement, said) in [
+            (B4, "", "nobody may open a softwire"),
+            (MASK, "", "subscriber-mask-v6 = 128"),
+            (MTU, "access-mtu = 1539", "in fragments"),
+            (POOL, "external-ip-pool = ['100.64.0.0/28']", "100.64.0.0/10"),
+            (POOL, "external-ip-pool = ['192.0.2.1']\ndrain = ['192.0.2.1']", "every address is drained"),
+        ] {
+            one_sentence(&advice_on(key, replacement, false), said);
+        }
+    }
+
+    #[test]
+    fn what_is_added_is_advised_on() {
+        for (at, more, said) in [
+            (MTU, "encapsulation-limit = true", "to 1548 or more"),
+            (MASK, "mss-clamping.mss-value = 1461", "above 1460"),
+            (MASK, "internal-prefixes = []", "internal-prefixes is empty"),
+            (LIMITS, "[nat]\nexternal-port-range = [512, 65023]", "begins at 512"),
+            (LIMITS, "[nat.port-quota]\ntcp = 2049", "hold 2048 ports"),
+            (LIMITS, "[nat.timers]\nhold-down-timeout = 0", "RFC 6888 REQ-8"),
+            (
+                LIMITS,
+                "[nat.timers]\nrelaxed-timers = true\nudp-timeout = 60",
+                "not conform to RFC 4787 REQ-5",
+            ),
+            (LIMITS, "[nat]\nfiltering-type = 'address-dependent'", "REQ-7"),
+            (
+                LIMITS,
+                "[[policy.deny-from-b4]]\nprefix = '0.0.0.0/0'\nb4-prefix = '2001:db8::/64'",
+                "never matches",
+            ),
+            (LIMITS, "[[policy.deny-from-internet]]\nprefix = '0.0.0.0/0'", "no reply reaches a B4"),
+        ] {
+            one_sentence(&advice_on(at, more, true), said);
+        }
+    }
+
+    #[test]
+    fn tables_that_are_smaller_than_the_pools_are_advised_on() {
+        for (limits, said) in [
+            ("limit-subscribers = 2015", "below the 2016 subscribers"),
+            ("limit-subscribers = 2016\nlimit-softwires = 7", "some have none"),
+            ("limit-subscribers = 2016\nlimit-sessions = 100000", "is 49 for each"),
+            ("limit-subscribers = 2016\nlimit-port-mappings = 100000", "is 49 for each"),
+        ] {
+            one_sentence(&advice_on("limit-subscribers = 2016", limits, false), said);
+        }
+    }
+
+    #[test]
+    fn a_full_address_with_small_sets_is_many_subscribers() {
+        let advice = advice_on(LIMITS, "[nat.port-set]\nport-set-size = 64", true);
+        assert!(advice.iter().any(|sentence| sentence.starts_with("1008 subscribers")), "{advice:#?}");
+    }
+
+    #[test]
+    fn a_b4_without_a_pool_and_a_pool_without_a_b4() {
+        assert_eq!(advice_on(POOL, "b4-prefixes = ['2001:db8:b4::/48']", true), [""; 0]);
+        let advice = advice_on(POOL, "b4-prefixes = ['2001:db8:b5::/64']", true);
+        for said in ["nobody there has a softwire", "a part of one subscriber", "is not wholly in"] {
+            assert!(advice.iter().any(|sentence| sentence.contains(said)), "{said}: {advice:#?}");
+        }
+    }
+
+    fn one_sentence(advice: &[String], said: &str) {
+        assert!(matches!(advice, [only] if only.contains(said)), "{said}: {advice:#?}");
+    }
+}

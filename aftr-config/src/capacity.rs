@@ -40,7 +40,9 @@ impl Capacity {
         // The own range is the first of a subscriber's port sets.
         let (own_sets, most_granted) =
             if shares.own_ranges == 0 { (0, most_sets) } else { (1, most_sets - 1) };
-        let with_all = shares.sets.checked_div(most_granted).unwrap_or(u32::MAX);
+        // Without any set to grant, the own range is all that anybody can have.
+        let grants = most_granted.min(shares.sets);
+        let with_all = shares.sets.checked_div(grants).unwrap_or(u32::MAX);
         let mut capacity = Capacity {
             external_addresses: 0,
             drained_addresses: 0,
@@ -50,7 +52,7 @@ impl Capacity {
             subscribers: 0,
             subscribers_with_all_sets: 0,
             sharing_ratio: 0,
-            ports_per_subscriber: own_sets * shares.own_size + most_granted.min(shares.sets) * size,
+            ports_per_subscriber: own_sets * shares.own_size + grants * size,
             mappings_per_protocol: 0,
         };
         for pool in &nat.external_ip_address_pool {
@@ -91,5 +93,64 @@ impl fmt::Display for Capacity {
             self.subscribers_with_all_sets, self.ports_per_subscriber
         )?;
         write!(f, "mappings per protocol   {}", self.mappings_per_protocol)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(nat: &str, pool: &str) -> Capacity {
+        let text = format!(
+            "[softwire]\naftr-ipv6-addr = ['2001:db8:aaaa::1']\nb4-prefixes = ['2001:db8:b4::/48']\n\
+             subscriber-mask-v6 = 56\n{nat}\n[[nat.external-ip-address-pool]]\npool-id = 1\n{pool}"
+        );
+        Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}")).capacity()
+    }
+
+    #[test]
+    fn on_demand_sets_are_shared() {
+        let capacity = capacity("", "external-ip-pool = ['198.51.100.0/28']\ndrain = ['198.51.100.3']");
+        let expected = Capacity {
+            external_addresses: 15,
+            drained_addresses: 1,
+            port_sets_per_address: 126,
+            ports_per_set: 512,
+            own_range: None,
+            subscribers: 15 * 126,
+            // 126 sets are four for 31 subscribers (RFC 6888 REQ-13).
+            subscribers_with_all_sets: 15 * 31,
+            sharing_ratio: 126,
+            ports_per_subscriber: 2048,
+            mappings_per_protocol: 15 * 64512,
+        };
+        assert_eq!(capacity, expected);
+    }
+
+    #[test]
+    fn a_deterministic_subscriber_has_its_own_range_first() {
+        let capacity = capacity("[nat.deterministic]", "external-ip-pool = ['198.51.100.0/27']");
+        let expected = Capacity {
+            external_addresses: 32,
+            drained_addresses: 0,
+            port_sets_per_address: 15,
+            ports_per_set: 512,
+            own_range: Some(4032),
+            subscribers: 32 * 14,
+            // Three of four sets are granted: 15 are enough for five.
+            subscribers_with_all_sets: 32 * 5,
+            sharing_ratio: 14,
+            ports_per_subscriber: 4032 + 3 * 512,
+            mappings_per_protocol: 32 * (14 * 4032 + 15 * 512),
+        };
+        assert_eq!(capacity, expected);
+    }
+
+    #[test]
+    fn without_overflow_everybody_has_all_that_there_is() {
+        let nat = "[nat.deterministic]\ndynamic-shares = 0";
+        let capacity = capacity(nat, "external-ip-pool = ['198.51.100.0/27']");
+        assert_eq!(capacity.subscribers_with_all_sets, capacity.subscribers);
+        assert_eq!(capacity.ports_per_subscriber, 4608);
     }
 }

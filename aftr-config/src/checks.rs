@@ -39,7 +39,7 @@ fn pools_do_not_overlap(config: &Config, report: &Report<'_>) {
     let ranges: Vec<_> = prefixes.iter().map(|(_, net)| range_v4(*net)).collect();
     for (later, earlier) in overlaps(&ranges) {
         let (later, earlier) = (&prefixes[later].0, &prefixes[earlier].0);
-        let problem = format!("overlaps {} of {earlier}", report.source(earlier));
+        let problem = format!("overlaps {} of {earlier} (RFC 6333 section 8.1)", report.source(earlier));
         report.wrong_value(later, problem, "leave the addresses in one of the two");
     }
 }
@@ -67,12 +67,10 @@ fn b4_prefixes_have_one_pool(config: &Config, report: &Report<'_>) {
         }
         for (place, prefix) in pool.b4_prefixes.iter().enumerate() {
             let key = report.element(&list, place);
-            if let Some((other, earlier)) =
-                owners.insert(*prefix, (at, key.clone())).filter(|(other, _)| *other != at)
-            {
+            let (owner, earlier) = owners.entry(*prefix).or_insert_with(|| (at, key.clone()));
+            if *owner != at {
                 let problem = format!("is that of {earlier} too");
                 report.wrong_value(&key, problem, "give each B4 prefix to one pool");
-                owners.insert(*prefix, (other, earlier));
             }
         }
     }
@@ -110,7 +108,9 @@ fn deterministic_ranges_suffice(config: &Config, report: &Report<'_>) {
     let addresses: u64 = config.nat.external_ip_address_pool.iter().map(|pool| pool.addresses()).sum();
     let each = u128::from(deterministic.subscribers_per_address);
     let places = u128::from(addresses) * each;
-    let is_known = !report.is_wrong(POOLS) && !report.is_wrong("softwire");
+    let is_known = !report.is_wrong(POOLS)
+        && !report.is_wrong("softwire.b4-prefixes")
+        && !report.is_wrong("softwire.subscriber-mask-v6");
     if is_known && subscribers > places {
         let count = if subscribers < 1 << 40 {
             subscribers.to_string()

@@ -1,6 +1,6 @@
 //! `[dataplane]`: how packets get in and out.
 
-use crate::reader::Table;
+use crate::reader::{Table, number};
 
 /// Octets of an interface name in Linux (IFNAMSIZ less the end).
 const MOST_NAME: usize = 15;
@@ -30,16 +30,13 @@ impl Dataplane {
         let dataplane = Dataplane {
             device: table.choice("device", &[("tun", DeviceKind::Tun)]).unwrap_or(DeviceKind::Tun),
             interface: table.value("interface", "aftr0".to_owned()),
-            workers: table.number("workers", 1..=u32::from(u16::MAX), 1),
+            workers: table
+                .read_with("workers", |value| {
+                    number(value, &(1..=1)).map_err(|wrong| wrong.add(": there is one worker for now"))
+                })
+                .unwrap_or(1) as u16,
             manage_host: table.value("manage-host", false),
         };
-        if dataplane.workers > 1 {
-            table.report().wrong_value(
-                &table.key("workers"),
-                "is more than there is",
-                "write 1: one worker for now",
-            );
-        }
         if !is_interface_name(&dataplane.interface) {
             let cure = format!("write 1 to {MOST_NAME} characters without space, '/' and ':', as \"aftr0\"");
             table.report().wrong_value(&table.key("interface"), "is no interface name for Linux", cure);

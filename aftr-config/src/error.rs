@@ -20,7 +20,8 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
         let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
-        let problem = error.message().lines().collect::<Vec<_>>().join(", ");
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let problem = format!("{message}: {}", text.lines().nth(line - 1).unwrap_or_default().trim());
         ConfigError { key: String::new(), line, column, problem, cure: String::new() }
     }
 }

@@ -1,12 +1,7 @@
 //! `[icmp]`: how many errors of our own may leave (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
 
-use std::ops::RangeInclusive;
-
 use crate::MOST_TOKENS;
-use crate::reader::Table;
-
-/// Whoever wants none says `enable = false`.
-const RATE: RangeInclusive<u32> = 1..=MOST_TOKENS;
+use crate::reader::{Table, number};
 
 /// `[icmp]`: token buckets, in packets per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +30,23 @@ impl IcmpLimits {
     pub(crate) fn read(mut table: Table<'_>) -> IcmpLimits {
         let limits = IcmpLimits {
             enable: table.value("enable", true),
-            per_subscriber_rate: table.number("per-subscriber-rate", RATE, 10),
-            per_subscriber_burst: table.number("per-subscriber-burst", RATE, 20),
-            to_b4_rate: table.number("to-b4-rate", RATE, 1000),
-            to_internet_rate: table.number("to-internet-rate", RATE, 500),
-            icmpv6_per_source_rate: table.number("icmpv6-per-source-rate", RATE, 10),
-            icmpv6_rate: table.number("icmpv6-rate", RATE, 100),
-            echo_per_b4_rate: table.number("echo-per-b4-rate", RATE, 10),
-            syn_reject_rate: table.number("syn-reject-rate", RATE, 100),
+            per_subscriber_rate: read_rate(&mut table, "per-subscriber-rate", 10),
+            per_subscriber_burst: read_rate(&mut table, "per-subscriber-burst", 20),
+            to_b4_rate: read_rate(&mut table, "to-b4-rate", 1000),
+            to_internet_rate: read_rate(&mut table, "to-internet-rate", 500),
+            icmpv6_per_source_rate: read_rate(&mut table, "icmpv6-per-source-rate", 10),
+            icmpv6_rate: read_rate(&mut table, "icmpv6-rate", 100),
+            echo_per_b4_rate: read_rate(&mut table, "echo-per-b4-rate", 10),
+            syn_reject_rate: read_rate(&mut table, "syn-reject-rate", 100),
         };
         table.finish();
         limits
     }
+}
+
+fn read_rate(table: &mut Table<'_>, key: &'static str, default: u32) -> u32 {
+    let rate = table.read_with(key, |value| {
+        number(value, &(1..=MOST_TOKENS)).map_err(|wrong| wrong.add(", or enable = false for none"))
+    });
+    rate.unwrap_or(default)
 }

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use crate::ports::PortShares;
 use crate::prefixes::{not_unicast, range_v6, refuse_overlaps};
-use crate::reader::{Table, Value, Wrong, ipv4_net, string};
+use crate::reader::{Table, Value, Wrong, ipv4_net, number, string};
 
 /// `[[nat.external-ip-address-pool]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +62,12 @@ impl Pool {
             external_ip_pool: read_addresses(&mut table),
             b4_prefixes: table.list("b4-prefixes").unwrap_or_default(),
             drain: table.list("drain").unwrap_or_default(),
-            max_subscribers_per_address: table.number(
-                "max-subscribers-per-address",
-                1..=most_subscribers,
-                most_subscribers as u16,
-            ),
+            max_subscribers_per_address: table
+                .read_with("max-subscribers-per-address", |value| {
+                    number(value, &(1..=most_subscribers))
+                        .map_err(|wrong| wrong.add(": an address has room for no more"))
+                })
+                .unwrap_or(most_subscribers) as u16,
             high_threshold: table.number("high-threshold", 0..=100, 90),
             low_threshold: table.number("low-threshold", 0..=100, 70),
             // RFC 8512 notify-interval: 20 is its default, an hour its most.
@@ -100,7 +101,7 @@ impl Pool {
         for (at, address) in self.drain.iter().enumerate() {
             let element = report.element(&drain, at);
             if is_whole && !self.holds(*address) {
-                let cure = "drain addresses of this pool only; to retire one, take it out of the pool later";
+                let cure = "drain an address while it is in the pool, and take it out later";
                 report.wrong_value(&element, "is not in external-ip-pool", cure);
             } else if self.drain[..at].contains(address) {
                 report.wrong_value(&element, "is there already", "leave one of the two out");
@@ -148,7 +149,7 @@ struct Addresses(Vec<Ipv4Net>);
 
 impl Value for Addresses {
     fn read(value: &DeValue<'_>) -> Result<Addresses, Wrong> {
-        let text = string(value, "a prefix, an address or a range")?;
+        let text = string(value, "a prefix, an address or a range, in quotes")?;
         let Some((first, last)) = text.split_once('-') else {
             return match text.parse::<Ipv4Addr>() {
                 Ok(address) => Ok(Addresses(vec![Ipv4Net::from(address)])),

@@ -10,6 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::report::{Report, join};
 
+const IPV4_PREFIX: &str = "an IPv4 prefix, as \"198.51.100.0/28\"";
+
 /// A table that is being read; a missing one reads as an empty one.
 pub(crate) struct Table<'r> {
     path: String,
@@ -101,7 +103,7 @@ impl<'r> Table<'r> {
 
     /// Reports `key` when it is missing.
     pub(crate) fn require(&mut self, key: &'static str, cure: &str) {
-        if !self.has(key) && !self.report.is_wrong(&self.path) {
+        if !self.has(key) && !self.report.is_reported(&self.path) {
             self.report.wrong(&self.key(key), "is missing", cure);
         }
     }
@@ -202,6 +204,11 @@ impl Wrong {
         Wrong { problem: problem.into(), cure: cure.into() }
     }
 
+    /// The same, with more of a cure.
+    pub(crate) fn add(self, cure: &str) -> Wrong {
+        Wrong { cure: format!("{}{cure}", self.cure), ..self }
+    }
+
     /// The same, of a part of the value.
     pub(crate) fn of(self, part: &str) -> Wrong {
         Wrong { problem: format!("is wrong: {part} {}", self.problem), ..self }
@@ -217,9 +224,14 @@ impl std::fmt::Display for Wrong {
 /// A whole number of the range.
 pub(crate) fn number(value: &DeValue<'_>, range: &RangeInclusive<u32>) -> Result<u32, Wrong> {
     let (least, most) = (*range.start(), *range.end());
-    let cure = if least == most { format!("write {least}") } else { format!("write {least} to {most}") };
+    let cure = if least == most {
+        format!("write {least}")
+    } else {
+        format!("write a whole number from {least} to {most}")
+    };
     let DeValue::Integer(integer) = value else {
-        return Err(Wrong::new(format!("is {}", kind(value)), format!("{cure}, without quotes")));
+        let quotes = if value.is_str() { ", without quotes" } else { "" };
+        return Err(Wrong::new(format!("is {}", kind(value)), format!("{cure}{quotes}")));
     };
     let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX);
     if number < i128::from(least) {
@@ -242,12 +254,12 @@ pub(crate) fn choose<T: Copy>(value: &DeValue<'_>, names: &[(&str, T)]) -> Resul
 
 /// The text of a string.
 pub(crate) fn string<'v>(value: &'v DeValue<'_>, what: &str) -> Result<&'v str, Wrong> {
-    value.as_str().ok_or_else(|| Wrong::new(format!("is {}", kind(value)), format!("write {what} in quotes")))
+    value.as_str().ok_or_else(|| Wrong::new(format!("is {}", kind(value)), format!("write {what}")))
 }
 
 /// The prefix, unless bits are set behind it.
 pub(crate) fn ipv4_net(text: &str) -> Result<Ipv4Net, Wrong> {
-    let net: Ipv4Net = parsed(text, "an IPv4 prefix, as \"198.51.100.0/28\"")?;
+    let net: Ipv4Net = parsed(text, IPV4_PREFIX)?;
     if net == net.trunc() { Ok(net) } else { Err(host_bits(net.trunc())) }
 }
 
@@ -267,7 +279,7 @@ impl Value for bool {
 
 impl Value for String {
     fn read(value: &DeValue<'_>) -> Result<String, Wrong> {
-        string(value, "a text").map(str::to_owned)
+        string(value, "a text in quotes").map(str::to_owned)
     }
 }
 
@@ -287,7 +299,7 @@ impl Value for Ipv6Addr {
 
 impl Value for Ipv4Net {
     fn read(value: &DeValue<'_>) -> Result<Ipv4Net, Wrong> {
-        ipv4_net(string(value, "an IPv4 prefix")?)
+        ipv4_net(string(value, IPV4_PREFIX)?)
     }
 }
 
@@ -305,7 +317,7 @@ pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

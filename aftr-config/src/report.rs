@@ -43,7 +43,7 @@ impl<'t> Report<'t> {
 
     /// Reports `key`: `problem` goes on the sentence that begins with it. One key is reported once.
     pub(crate) fn wrong(&self, key: &str, problem: impl Into<String>, cure: impl Into<String>) {
-        if self.errors.borrow().iter().any(|error| error.key == key) {
+        if self.is_reported(key) {
             return;
         }
         let (line, column) = line_and_column(self.text, self.offset(key));
@@ -55,6 +55,11 @@ impl<'t> Report<'t> {
     /// Reports the value of `key`, which the message shows as it was written.
     pub(crate) fn wrong_value(&self, key: &str, problem: impl AsRef<str>, cure: impl Into<String>) {
         self.wrong(key, format!("= {} {}", self.source(key), problem.as_ref()), cure);
+    }
+
+    /// Whether `key` itself was reported.
+    pub(crate) fn is_reported(&self, key: &str) -> bool {
+        self.errors.borrow().iter().any(|error| error.key == key)
     }
 
     /// Whether something at `key`, or below it, was reported.
@@ -98,7 +103,7 @@ impl<'t> Report<'t> {
     pub(crate) fn into_errors(self) -> Vec<ConfigError> {
         for (table, key) in self.unknown.take() {
             let cure = self.nearest(&table, &key);
-            self.wrong(&join(&table, &key), "is no key that is known here", cure);
+            self.wrong(&join(&table, &key), "is unknown", cure);
         }
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|error| (error.line, error.column));
@@ -116,7 +121,7 @@ impl<'t> Report<'t> {
         let near = siblings
             .iter()
             .map(|name| (strsim::damerau_levenshtein(name, key), *name))
-            .filter(|&(distance, name)| distance <= (name.len() / 3).max(1))
+            .filter(|&(distance, name)| distance <= (name.len() / 3).max(1) || name.starts_with(key))
             .min();
         if let Some((_, name)) = near {
             return format!("did you mean {name}?");
@@ -144,12 +149,6 @@ impl<'t> Report<'t> {
     #[cfg(test)]
     pub(crate) fn absent(&self) -> Vec<String> {
         self.known.borrow().iter().filter(|path| !self.places.contains_key(*path)).cloned().collect()
-    }
-
-    /// How many errors there are, unknown keys among them.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.errors.borrow().len() + self.unknown.borrow().len()
     }
 }
 

@@ -195,7 +195,7 @@ fn read_internal_prefixes(table: &mut Table<'_>) -> Vec<Ipv4Net> {
         table.list("internal-prefixes").unwrap_or_else(|| PRIVATE.iter().take(3).copied().collect());
     for (at, prefix) in prefixes.iter().enumerate() {
         if let Some(block) = not_unicast(*prefix) {
-            let cure = "leave it out: 192.0.0.2 to 192.0.0.7 are always translated, the others never";
+            let cure = "leave it out; 192.0.0.2 to 192.0.0.7 are translated without it";
             report.wrong_value(&report.element(&key, at), format!("touches {block}"), cure);
         }
     }
