@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{b4, exit_code, lab, run};
+use aftr::commands::{b4, exit_code, lab, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -28,6 +28,8 @@ enum Command {
     Lab(lab::Arguments),
     /// Be a B4: for a host whose kernel has no ip6tnl
     B4(b4::Arguments),
+    /// Run captures through the engine and say what becomes of each packet
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Lab(arguments) => lab::run(arguments),
         Command::B4(arguments) => b4::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("aftr: {error:#}");

@@ -4,6 +4,9 @@
 pub mod run;
 pub mod b4;
 pub mod lab;
+pub mod replay;
+mod describe;
 mod outcome;
 
+pub use describe::describe;
 pub use outcome::exit_code;

@@ -48,7 +48,7 @@ fn log(event: Event) {
             tracing::info!(pool_id, percent, "pool has room again");
         }
         EventKind::Refused { reason, count } => {
-            tracing::warn!(reason = reason.name(), count, "new mappings were refused");
+            tracing::warn!(reason = %reason.name(), count, "new mappings were refused");
         }
     }
 }

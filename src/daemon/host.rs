@@ -50,9 +50,9 @@ impl Host {
         }
         host.add_routes(&routes(config))?;
         tracing::info!(
-            interface = host.interface,
+            interface = %host.interface,
             mtu = host.mtu,
-            routes = host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
+            routes = %host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
             "tun is up"
         );
         Ok((host, tun))
@@ -152,11 +152,24 @@ fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), Start
     let ours = routes(config);
     let local = netlink.addresses().map_err(refused("cannot list the addresses of this host"))?;
     let taken: Vec<_> = local
-        .into_iter()
+        .iter()
         .filter(|(address, _)| ours.iter().any(|prefix| prefix.contains(&address.addr())))
-        .map(|(address, interface)| (address.addr(), interface))
+        .map(|(address, interface)| (address.addr(), interface.clone()))
         .collect();
-    if taken.is_empty() { Ok(()) } else { Err(StartError::LocalAddresses(taken)) }
+    if !taken.is_empty() {
+        return Err(StartError::LocalAddresses(taken));
+    }
+    for (address, interface) in &local {
+        for prefix in ours.iter().filter(|prefix| address.trunc().contains(*prefix)) {
+            tracing::warn!(
+                %prefix,
+                %interface,
+                "neighbours on this interface take the prefix for theirs and ask for it by ARP or ND: \
+                 route it to this host there, or let the kernel answer (proxy_arp, proxy_ndp)"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {

@@ -29,7 +29,7 @@ impl Status {
             mappings = gauges.mappings,
             sessions = gauges.sessions,
             packets_per_second = interval.packets_per_second,
-            drops = interval.drops,
+            drops = %interval.drops,
             unsent = now.losses.unsent,
             events_lost = now.losses.events + now.counters.events_lost,
             "status"
@@ -68,4 +68,38 @@ fn drops(before: &Counters, now: &Counters) -> String {
         let _ = write!(text, "{separator}{name} {count}");
     }
     if text.is_empty() { "none".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Aftr, Config, Instant, Seed, TtlBy};
+    use crate::wire::{Packet, Side};
+
+    #[test]
+    fn rates_and_drops_are_those_of_the_interval() {
+        let config = Config::parse(
+            "[softwire]\naftr-ipv6-addr = [\"2001:db8:aaaa::1\"]\nb4-prefixes = [\"2001:db8:b4::/48\"]\n\
+             [[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"198.51.100.1/32\"]\n",
+        );
+        let mut aftr =
+            Aftr::new(&config.unwrap(), TtlBy::Engine, &Seed::from_number(1), Instant::from_secs(0));
+        let mut at = |secs, short_from_b4, short_from_internet| {
+            for (side, count) in [(Side::B4, short_from_b4), (Side::Internet, short_from_internet)] {
+                for _ in 0..count {
+                    aftr.packet(&mut Packet::copied_from(&[0], side), Instant::from_secs(secs));
+                }
+            }
+            let (counters, gauges) = (aftr.counters().clone(), aftr.gauges());
+            Snapshot { at: Instant::from_secs(secs), counters, gauges, losses: Default::default() }
+        };
+        let (first, second, third) = (at(10, 0, 50), at(20, 10, 20), at(30, 0, 0));
+        let mut status = Status::default();
+        assert_eq!(status.report(first), "0 subscribers, 0 mappings, 5 packets/s");
+        let interval = status.since_last(&second);
+        assert_eq!(interval.packets_per_second, 3);
+        assert_eq!(interval.drops, "drop.x4.short 20, drop.v6.short 10");
+        status.report(second);
+        assert_eq!(status.since_last(&third).drops, "none");
+    }
 }

@@ -38,9 +38,9 @@ pub fn supervise(path: &Path, config: Config) -> anyhow::Result<()> {
     // Threads inherit capabilities, so this one comes after they were dropped.
     event_log::read(events).context("cannot start a thread")?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = %env!("CARGO_PKG_VERSION"),
         configuration = %path.display(),
-        capabilities = privileges::in_effect(),
+        capabilities = %privileges::in_effect(),
         "aftr runs"
     );
     service_manager::ready("translating");
@@ -53,7 +53,7 @@ fn attend(runtime: &Runtime, notices: &mut Notices, mut daemon: Daemon, path: &P
     loop {
         match runtime.block_on(notices.next(&mut daemon)) {
             Notice::Stop(signal) => {
-                tracing::info!(signal, "stopping");
+                tracing::info!(%signal, "stopping");
                 service_manager::stopping();
                 status.report(daemon.stop().context("the worker ended by itself")?);
                 tracing::info!("stopped");

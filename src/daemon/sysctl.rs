@@ -66,8 +66,8 @@ pub(super) fn wrong(needed: Vec<Sysctl>, may_set: bool) -> Vec<Sysctl> {
         .filter(|sysctl| {
             if may_set && !sysctl.holds() {
                 match sysctl.set() {
-                    Ok(()) => tracing::info!(path = sysctl.path, value = sysctl.wanted, "sysctl set"),
-                    Err(error) => tracing::warn!(path = sysctl.path, %error, "sysctl cannot be set"),
+                    Ok(()) => tracing::info!(path = %sysctl.path, value = %sysctl.wanted, "sysctl set"),
+                    Err(error) => tracing::warn!(path = %sysctl.path, %error, "sysctl cannot be set"),
                 }
             }
             !sysctl.holds()
@@ -80,6 +80,6 @@ pub(super) fn wrong(needed: Vec<Sysctl>, may_set: bool) -> Vec<Sysctl> {
 pub(super) fn quieten(interface: &str) {
     let sysctl = Sysctl::new(format!("net/ipv6/conf/{interface}/addr_gen_mode"), "1");
     if let Err(error) = sysctl.set() {
-        tracing::debug!(path = sysctl.path, %error, "the kernel may send router solicitations into the tun");
+        tracing::debug!(path = %sysctl.path, %error, "the kernel may send router solicitations into the tun");
     }
 }

@@ -146,3 +146,171 @@ fn answer<T>(reply: &Reply<T>, answer: T) {
 fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::mpsc::{Sender, channel, sync_channel};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::engine::{Config, DropReason, EventKind, Seed, TtlBy};
+    use crate::wire::{Side, checksum};
+
+    const CONFIG: &str = r#"
+[softwire]
+aftr-ipv6-addr = ["2001:db8:aaaa::1"]
+b4-prefixes = ["2001:db8:b4::/48"]
+[[nat.external-ip-address-pool]]
+pool-id = 1
+external-ip-pool = ["198.51.100.1/32"]
+"#;
+    const B4: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0xb4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    const STRANGER: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+    #[test]
+    fn a_packet_from_a_b4_leaves_translated_and_its_events_are_handed_out() {
+        let (sender, events) = sync_channel(8);
+        let (network, worker) = start(Some(sender));
+        network.send(&from_b4(B4)).unwrap();
+        let mut buffer = [0; 2048];
+        let length = network.recv(&mut buffer).unwrap();
+        assert_eq!(length, 28);
+        assert_eq!(buffer[12..20], [198, 51, 100, 1, 203, 0, 113, 1]);
+        let snapshot = worker.stop();
+        assert_eq!(snapshot.counters.to_internet.packets, 1);
+        assert_eq!((snapshot.gauges.subscribers, snapshot.gauges.mappings), (1, 1));
+        assert_eq!(snapshot.losses, Losses::default());
+        let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+        assert!(
+            matches!(kinds[..], [EventKind::PortSetGranted(_), EventKind::MappingCreated(_)]),
+            "{kinds:?}"
+        );
+    }
+
+    #[test]
+    fn events_that_nobody_takes_are_counted_and_stop_no_packet() {
+        let (sender, _events) = sync_channel(0);
+        let (network, worker) = start(Some(sender));
+        network.send(&from_b4(B4)).unwrap();
+        network.recv(&mut [0; 2048]).unwrap();
+        assert_eq!(worker.stop().losses, Losses { unsent: 0, events: 2 });
+    }
+
+    #[test]
+    fn an_idle_worker_answers_when_it_is_rung() {
+        let (network, worker) = start(None);
+        network.send(&from_b4(STRANGER)).unwrap();
+        worker.wait_for(|snapshot| snapshot.counters.dropped(DropReason::V6Acl) == 1);
+        worker.stop();
+    }
+
+    #[test]
+    fn a_device_that_takes_nothing_is_counted() {
+        let (network, worker) = start_with(None, false);
+        network.send(&from_b4(B4)).unwrap();
+        worker.wait_for(|snapshot| snapshot.losses == Losses { unsent: 1, events: 0 });
+        worker.stop();
+    }
+
+    /// One end of a pair of sockets; the test is the network at the other end.
+    struct Socket {
+        socket: UnixDatagram,
+        takes_packets: bool,
+    }
+
+    impl AsFd for Socket {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+
+    impl Device for Socket {
+        fn kernel_routes(&self) -> bool {
+            true
+        }
+
+        fn receive(&mut self, batch: &mut [Packet]) -> io::Result<usize> {
+            match self.socket.recv(batch[0].receive_buffer()) {
+                Ok(length) => batch[0].received(length, Side::B4),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) => return Err(error),
+            }
+            Ok(1)
+        }
+
+        fn send(&mut self, packet: &Packet, _side: Side) -> io::Result<()> {
+            if !self.takes_packets {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.socket.send(packet.bytes()).map(|_| ())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Running {
+        requests: Sender<Request>,
+        wake: Wake,
+        thread: JoinHandle<io::Result<Snapshot>>,
+    }
+
+    impl Running {
+        /// Asks a worker that waits for packets, until the answer is the expected one.
+        fn wait_for(&self, expected: impl Fn(&Snapshot) -> bool) {
+            let mut answers = std::iter::repeat_with(|| {
+                let (reply, answer) = sync_channel(1);
+                self.requests.send(Request::Snapshot(reply)).unwrap();
+                self.wake.ring();
+                answer.recv_timeout(Duration::from_secs(5)).unwrap()
+            });
+            assert!(answers.by_ref().take(10_000).any(|snapshot| expected(&snapshot)));
+        }
+
+        fn stop(self) -> Snapshot {
+            self.requests.send(Request::Stop).unwrap();
+            self.wake.ring();
+            self.thread.join().unwrap().unwrap()
+        }
+    }
+
+    fn start(events: Option<SyncSender<Event>>) -> (UnixDatagram, Running) {
+        start_with(events, true)
+    }
+
+    fn start_with(events: Option<SyncSender<Event>>, takes_packets: bool) -> (UnixDatagram, Running) {
+        let (network, device) = UnixDatagram::pair().unwrap();
+        device.set_nonblocking(true).unwrap();
+        network.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (requests, received) = channel();
+        let wake = Wake::new().unwrap();
+        let clock = Clock::start();
+        let config = Config::parse(CONFIG).unwrap();
+        let worker = Worker {
+            device: Socket { socket: device, takes_packets },
+            aftr: Aftr::new(&config, TtlBy::Kernel, &Seed::from_number(1), clock.now()),
+            clock,
+            requests: received,
+            wake: wake.clone(),
+            events,
+            losses: Losses::default(),
+        };
+        (network, Running { requests, wake, thread: std::thread::spawn(move || worker.run()) })
+    }
+
+    /// An empty UDP packet of 10.0.0.2 to 203.0.113.1, in a softwire of `b4`.
+    fn from_b4(b4: [u8; 16]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 28, 4, 64];
+        packet.extend(b4);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0xaa, 0xaa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let mut inner = [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 2, 203, 0, 113, 1];
+        let sum = checksum::of(&inner);
+        inner[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet.extend(inner);
+        packet.extend([0x13, 0x88, 0, 80, 0, 8, 0, 0]);
+        packet
+    }
+}

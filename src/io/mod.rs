@@ -2,6 +2,7 @@
 
 mod device;
 mod memory;
+pub mod pcap;
 mod tun;
 #[allow(unsafe_code, reason = "the one place for calls that the compiler cannot check")]
 pub mod sys;

@@ -1,0 +1,277 @@
+//! The program as an operator meets it: messages, exit statuses, signals. What needs an interface happens
+//! inside a network namespace that the test makes; where that cannot be, the test says so and passes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+const AFTR: &str = env!("CARGO_BIN_EXE_aftr");
+
+const CONFIG: &str = r#"
+[softwire]
+aftr-ipv6-addr = ["2001:db8:aaaa::1"]
+b4-prefixes = ["2001:db8:b4::/48"]
+
+[[nat.external-ip-address-pool]]
+pool-id = 1
+external-ip-pool = ["198.51.100.0/28"]
+
+[dataplane]
+interface = "aftr7"
+manage-host = true
+"#;
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let output = aftr(&["run", "--config", "/nonexistent/aftr.toml"]);
+    assert_ends(&output, 2, &["/nonexistent/aftr.toml", "No such file", "--config"]);
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_listed() {
+    let wrong =
+        CONFIG.replace("pool-id = 1", "pool-id = 1\nhigh-treshold = 90").replace("b4-prefixes", "b4-prefixs");
+    let file = file("mistakes", &wrong);
+    let expected = ["2 errors", "high-threshold", "b4-prefixes"];
+    assert_ends(&aftr(&["check", &file]), 2, &expected);
+    if namespaces_work("every_mistake_of_a_configuration_is_listed") {
+        let output = namespace(AFTR).args(["run", "--config", &file]).output().unwrap();
+        assert_ends(&output, 2, &expected);
+    }
+}
+
+#[test]
+fn the_right_configuration_is_summed_up() {
+    let output = aftr(&["check", &file("summed-up", CONFIG)]);
+    assert_ends(&output, 0, &["16 addresses", "MiB"]);
+    let output = aftr(&["check", "--json", &file("summed-up-json", CONFIG)]);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["external-addresses"], 16);
+}
+
+#[test]
+fn every_example_is_right() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/aftr-config/examples");
+    let mut checked = 0;
+    for example in fs::read_dir(examples).unwrap() {
+        let output = aftr(&["check", example.unwrap().path().to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output));
+        checked += 1;
+    }
+    assert!(checked >= 3, "only {checked} examples");
+}
+
+#[test]
+fn without_permission_the_message_names_the_ways_to_get_it() {
+    // In a namespace of its own, so that nothing happens to the host if the permission is there after all.
+    if !namespaces_work("without_permission_the_message_names_the_ways_to_get_it") {
+        return;
+    }
+    let file = file("permission", CONFIG);
+    let capabilities = ["--bounding-set=-net_admin", "--inh-caps=-all", "--ambient-caps=-all"];
+    let output =
+        namespace("setpriv").args(capabilities).args([AFTR, "run", "--config", &file]).output().unwrap();
+    assert_ends(&output, 3, &["CAP_NET_ADMIN", "sudo", "aftr lab", "--cap-add NET_ADMIN"]);
+}
+
+#[test]
+fn a_host_that_does_not_forward_is_told_how_to() {
+    if !namespaces_work("a_host_that_does_not_forward_is_told_how_to") {
+        return;
+    }
+    let file = file("forwarding", &CONFIG.replace("manage-host = true", "manage-host = false"));
+    let output = namespace("sh")
+        .args([
+            "-c",
+            "echo 0 > /proc/sys/net/ipv4/ip_forward; exec \"$@\"",
+            "sh",
+            AFTR,
+            "run",
+            "--config",
+            &file,
+        ])
+        .output()
+        .unwrap();
+    let expected =
+        ["sysctl -w net/ipv4/ip_forward=1", "sysctl -w net/ipv6/conf/all/forwarding=1", "manage-host"];
+    assert_ends(&output, 3, &expected);
+}
+
+#[test]
+fn an_address_that_the_host_owns_is_refused() {
+    if !namespaces_work("an_address_that_the_host_owns_is_refused") {
+        return;
+    }
+    let file = file("local", CONFIG);
+    let script = "ip address add 198.51.100.9/32 dev lo && exec \"$@\"";
+    let output = namespace("sh").args(["-c", script, "sh", AFTR, "run", "--config", &file]).output().unwrap();
+    assert_ends(&output, 3, &["198.51.100.9", "lo"]);
+}
+
+#[test]
+fn a_route_that_was_there_before_is_refused() {
+    if !namespaces_work("a_route_that_was_there_before_is_refused") {
+        return;
+    }
+    let file = file("route", CONFIG);
+    let script = "ip link set lo up && ip route add 198.51.100.0/28 dev lo && exec \"$@\"";
+    let output = namespace("sh").args(["-c", script, "sh", AFTR, "run", "--config", &file]).output().unwrap();
+    assert_ends(&output, 3, &["ip route del 198.51.100.0/28"]);
+}
+
+#[test]
+fn it_starts_reloads_and_stops_as_it_is_told() {
+    if !namespaces_work("it_starts_reloads_and_stops_as_it_is_told") {
+        return;
+    }
+    let file = file("life", CONFIG);
+    let mut daemon = Daemon::start("life", &file);
+    daemon.expect("READY=1");
+    let link = daemon.inside(&["ip", "link", "show", "aftr7"]);
+    assert!(link.contains("mtu 1500") && link.contains("UP"), "{link}");
+    assert!(daemon.inside(&["ip", "route"]).contains("198.51.100.0/28 dev aftr7"));
+    assert!(daemon.inside(&["ip", "-6", "route"]).contains("2001:db8:aaaa::1 dev aftr7"));
+    assert_eq!(daemon.capabilities(), ["0000000000001000"; 2], "CAP_NET_ADMIN is bit 12");
+
+    fs::write(&file, CONFIG.replace("198.51.100.0/28", "198.51.100.0/28\", \"203.0.113.7")).unwrap();
+    daemon.signal("HUP");
+    daemon.expect("STATUS=translating; reloaded");
+    assert!(daemon.inside(&["ip", "route"]).contains("203.0.113.7 dev aftr7"));
+
+    fs::write(&file, "nonsense").unwrap();
+    daemon.signal("HUP");
+    daemon.expect("found errors");
+    assert!(daemon.inside(&["ip", "route"]).contains("203.0.113.7 dev aftr7"));
+
+    fs::write(&file, CONFIG.replace("2001:db8:aaaa::1", "2001:db8:aaaa::2")).unwrap();
+    daemon.signal("HUP");
+    daemon.expect("was refused");
+    assert!(!daemon.inside(&["ip", "-6", "route"]).contains("2001:db8:aaaa::2"));
+
+    fs::write(&file, CONFIG).unwrap();
+    daemon.signal("HUP");
+    daemon.expect("STATUS=translating; reloaded");
+    assert!(!daemon.inside(&["ip", "route"]).contains("203.0.113.7"));
+
+    daemon.signal("TERM");
+    let output = daemon.wait();
+    assert_ends(&output, 0, &["reloaded", "only a restart changes softwire.aftr-ipv6-addr", "stopped"]);
+}
+
+/// `aftr run` in a namespace, with this test as its service manager.
+struct Daemon {
+    child: Child,
+    notices: UnixDatagram,
+}
+
+impl Daemon {
+    fn start(test: &str, config: &str) -> Daemon {
+        let socket = std::env::temp_dir().join(format!("aftr-{test}-{}", std::process::id()));
+        let _ = fs::remove_file(&socket);
+        let notices = UnixDatagram::bind(&socket).unwrap();
+        notices.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let child = namespace(AFTR)
+            .args(["run", "--log-format", "human", "--config", config])
+            .env("NOTIFY_SOCKET", &socket)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Daemon { child, notices }
+    }
+
+    /// Waits for a message to the service manager that contains `part`.
+    fn expect(&mut self, part: &str) {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.notices.recv(&mut buffer) {
+                Ok(length) if String::from_utf8_lossy(&buffer[..length]).contains(part) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    self.signal("KILL");
+                    let mut log = String::new();
+                    std::io::Read::read_to_string(self.child.stderr.as_mut().unwrap(), &mut log).unwrap();
+                    panic!("no {part:?}: {error}\n{log}");
+                }
+            }
+        }
+    }
+
+    fn inside(&self, command: &[&str]) -> String {
+        let pid = self.child.id().to_string();
+        let enter = ["--preserve-credentials", "--user", "--net", "--target", &pid, "--"];
+        let output = Command::new("nsenter").args(enter).args(command).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", text(&output));
+        text(&output)
+    }
+
+    /// Effective and bounding set, in hexadecimal, of every thread: all the same.
+    fn capabilities(&self) -> Vec<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut sets: Vec<Vec<String>> = threads
+            .map(|thread| {
+                let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+                let set =
+                    |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+                vec![set("CapEff:"), set("CapBnd:")]
+            })
+            .collect();
+        assert!(sets.len() >= 3, "supervisor, worker and event log are expected: {sets:?}");
+        sets.dedup();
+        assert_eq!(sets.len(), 1, "threads differ: {sets:?}");
+        sets.remove(0)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
+    }
+
+    fn wait(self) -> Output {
+        self.child.wait_with_output().unwrap()
+    }
+}
+
+/// `program` as root of a user and network namespace of its own.
+fn namespace(program: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "--", program]);
+    command
+}
+
+fn namespaces_work(test: &str) -> bool {
+    let works = namespace("sh")
+        .args(["-c", "ip link show lo && : <>/dev/net/tun"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !works {
+        eprintln!("SKIPPED: {test}: no namespaces, no ip(8) or no /dev/net/tun here");
+    }
+    works
+}
+
+fn aftr(arguments: &[&str]) -> Output {
+    Command::new(AFTR).args(arguments).output().unwrap()
+}
+
+fn file(test: &str, content: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.toml"));
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn assert_ends(output: &Output, status: i32, parts: &[&str]) {
+    let text = text(output);
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}

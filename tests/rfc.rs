@@ -1,0 +1,27 @@
+//! The requirement catalogue as tests: one row, one test, with the row's id. Black box: packets go into
+//! the public face of the engine, on a clock that the test turns, and what comes out is read by
+//! `pnet_packet`, not by ourselves.
+//!
+//! Notation: `bed.up(A, packet)` is a packet out of A's softwire, `bed.down(packet)` one from the
+//! Internet.
+
+#[path = "rfc/bed.rs"]
+mod bed;
+#[path = "rfc/order.rs"]
+mod order;
+#[path = "rfc/softwire.rs"]
+mod softwire;
+#[path = "rfc/subscribers.rs"]
+mod subscribers;
+#[path = "rfc/udp.rs"]
+mod udp;
+#[path = "rfc/tcp.rs"]
+mod tcp;
+#[path = "rfc/icmp.rs"]
+mod icmp;
+#[path = "rfc/cgn.rs"]
+mod cgn;
+#[path = "rfc/ports.rs"]
+mod ports;
+#[path = "rfc/malformed.rs"]
+mod malformed;

@@ -1,0 +1,148 @@
+//! Section 3, RFC 7785: a subscriber is a prefix, and its B4 may change its address.
+
+use aftr::engine::{DropReason, EventKind};
+
+use crate::bed::*;
+
+#[test]
+fn the_mask_says_who_is_one_subscriber() {
+    covers("7785-3-a");
+    let mut one = Bed::with("max-softwires-per-subscriber = 2", "", "");
+    one.open_udp(A, 5000);
+    one.open_udp(A3, 5000);
+    assert_eq!(one.aftr.subscribers().count(), 1);
+    let mut two = Bed::with("subscriber-mask-v6 = 64", "", "");
+    two.open_udp(A, 5000);
+    two.open_udp(A3, 5000);
+    assert_eq!(two.aftr.subscribers().count(), 2);
+}
+
+#[test]
+fn two_softwires_share_address_and_quota() {
+    covers("7785-4.1-a");
+    covers("7785-4.2-a");
+    let mut bed = Bed::with("max-softwires-per-subscriber = 2", "port-quota = { udp = 2 }", "");
+    let a = bed.open_udp(A, 5000);
+    let a2 = bed.open_udp(A2, 5000);
+    assert_eq!(a.ip(), a2.ip());
+    assert_ne!(a, a2);
+    bed.down(udp(R1, 80, *a.ip(), a.port())).to_b4(A);
+    bed.down(udp(R1, 80, *a2.ip(), a2.port())).to_b4(A2);
+    bed.up(A2, udp(H, 5001, R1, 80)).rejected(A2, DropReason::NatQuota, 3, 1);
+}
+
+#[test]
+fn state_follows_the_b4_to_its_new_address() {
+    covers("7785-4.3-a");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    assert_eq!(bed.open_udp(A2, 5000), external);
+    bed.down(udp(R1, 80, *external.ip(), external.port())).to_b4(A2);
+    assert_eq!(bed.count_events(|kind| matches!(kind, EventKind::SoftwireMoved { .. })), 1);
+    let mut stays = Bed::with("state-migrate = false", "", "");
+    stays.open_udp(A, 5000);
+    stays.up(A2, udp(H, 5000, R1, 80)).dropped(DropReason::B4Limit);
+}
+
+#[test]
+fn changes_are_limited_and_the_first_is_free() {
+    covers("7785-4.3-b");
+    covers("M48");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    bed.open_udp(A2, 5000);
+    bed.advance(10);
+    bed.up(A, udp(H, 5000, R1, 80)).dropped(DropReason::B4Flap);
+    bed.down(udp(R1, 80, *external.ip(), external.port())).to_b4(A2);
+    for _ in 0..7 {
+        bed.advance(255);
+        bed.open_udp(A2, 5000);
+    }
+    bed.advance(6);
+    bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    bed.down(udp(R1, 80, *external.ip(), external.port())).to_b4(A);
+}
+
+#[test]
+fn a_purge_clears_a_prefix_and_its_ports_are_held() {
+    covers("7785-4.6-a");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    bed.open_tcp(A, 6000);
+    bed.open_udp(B, 5000);
+    assert_eq!(bed.aftr.purge("2001:db8:0:a00::/56".parse().expect("a prefix"), bed.now), 2);
+    assert!(!bed.udp_reaches(external));
+    assert_eq!(bed.mappings(), 1, "B is not touched");
+    bed.advance(500);
+    bed.open_udp(B, 5000);
+}
+
+#[test]
+fn a_full_softwire_table_refuses_the_new_and_keeps_the_old() {
+    covers("M49");
+    let mut bed = Bed::with("", "", "[nat.mapping-limits]\nlimit-subscribers = 1\nlimit-softwires = 1");
+    let external = bed.open_udp(A, 5000);
+    bed.up(B, udp(H, 5000, R1, 80)).dropped(DropReason::B4Limit);
+    assert!(bed.udp_reaches(external));
+}
+
+#[test]
+fn the_pool_is_chosen_by_the_b4_prefix() {
+    covers("6333-8.1-a");
+    let pools = r#"
+        [[nat.external-ip-address-pool]]
+        pool-id = 1
+        external-ip-pool = ["192.0.2.0/28"]
+        [[nat.external-ip-address-pool]]
+        pool-id = 2
+        external-ip-pool = ["198.51.100.7"]
+        b4-prefixes = ["2001:db8:0:b00::/56"]
+    "#;
+    let mut bed = Bed::with("", "", pools);
+    assert_eq!(bed.open_udp(B, 5000).ip().octets(), [198, 51, 100, 7]);
+    assert_eq!(bed.open_udp(A, 5000).ip().octets()[..3], [192, 0, 2]);
+}
+
+#[test]
+fn a_drained_address_serves_what_lives_and_nothing_new() {
+    covers("6908-2.4-a");
+    let pool = |drain: &str| {
+        format!(
+            "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/31\"]\ndrain = [{drain}]"
+        )
+    };
+    let mut bed = Bed::with("", "", &pool(""));
+    let external = bed.open_udp(A, 5000);
+    let drained = config("", "", &pool(&format!("\"{}\"", external.ip())));
+    bed.aftr.reconfigure(&drained, bed.now).expect("a drain needs no restart");
+    assert!(bed.udp_reaches(external));
+    for number in 0x20..0x34 {
+        let b4 = format!("2001:db8:0:{number:x}00::1");
+        assert_ne!(bed.open_udp(&b4, 5000).ip(), external.ip());
+    }
+}
+
+#[test]
+fn the_operator_is_told_before_a_pool_runs_out() {
+    covers("6333-6.3-r");
+    covers("6888-REQ-11c");
+    let pool = "[[nat.external-ip-address-pool]]\npool-id = 9\nexternal-ip-pool = [\"192.0.2.1\"]\nhigh-threshold = 80";
+    let mut bed = Bed::with("subscriber-mask-v6 = 64", "", pool);
+    for number in 0..126 {
+        bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
+    }
+    assert_eq!(bed.count_events(|kind| matches!(kind, EventKind::PoolHigh { pool_id: 9, percent: 80 })), 1);
+    for _ in 0..10_000 {
+        bed.up("2001:db8:0:200::1", udp(H, 5000, R1, 80));
+    }
+    bed.advance(11);
+    let told: Vec<u64> = bed
+        .events
+        .iter()
+        .filter_map(|event| match event.kind {
+            EventKind::Refused { reason: DropReason::NatPool, count } => Some(count),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [1, 9_999], "one notice at once, one after the interval with the count");
+}
