@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{b4, exit_code, lab, replay, run};
+use aftr::commands::{b4, check, exit_code, lab, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -24,6 +24,8 @@ struct CommandLine {
 enum Command {
     /// Run the AFTR on this host
     Run(run::Arguments),
+    /// Check a configuration and say what it makes: subscribers, ports, memory, advice
+    Check(check::Arguments),
     /// Show everything working, in a network of its own; no root needed
     Lab(lab::Arguments),
     /// Be a B4: for a host whose kernel has no ip6tnl
@@ -35,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
         Command::Lab(arguments) => lab::run(arguments),
         Command::B4(arguments) => b4::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),

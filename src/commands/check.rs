@@ -94,7 +94,7 @@ impl Summary {
             sharing_ratio_at_most: most,
             sharing_ratio_at_least: least,
             table_bytes: Aftr::memory(config),
-            advice: config.advice(),
+            advice: advice(config),
         }
     }
 }
@@ -127,6 +127,22 @@ impl Display for Summary {
         }
         self.advice.iter().try_for_each(|advice| write!(f, "\n  - {advice}"))
     }
+}
+
+/// What is allowed and seldom meant.
+fn advice(config: &Config) -> Vec<String> {
+    let mut advice = Vec::new();
+    if config.softwire.b4_prefixes.is_empty() {
+        advice.push("softwire.b4-prefixes is empty, so that nobody may open a softwire".to_owned());
+    }
+    if config.softwire.subscriber_mask_v6 == 128 {
+        advice.push(
+            "softwire.subscriber-mask-v6 is 128: each B4 address is a subscriber of its own, with limits of \
+             its own; set it to the prefix length that you delegate to one home"
+                .to_owned(),
+        );
+    }
+    advice
 }
 
 fn addresses(pool: &Pool) -> u64 {

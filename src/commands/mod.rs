@@ -2,6 +2,7 @@
 //! status.
 
 pub mod run;
+pub mod check;
 pub mod b4;
 pub mod lab;
 pub mod replay;

@@ -20,6 +20,10 @@ use crate::io::Tun;
 /// The largest packet that the Internet side hands us without a frame of its own size.
 const INTERNET_MTU: u32 = 1500;
 
+/// Packets that may wait for the worker. A tun loses what comes on top, and its 500 are less than a
+/// millisecond of small packets; these are 4 ms of them, and 20 ms of large ones at 1.2 Gbit/s.
+const QUEUE_LENGTH: u32 = 2048;
+
 /// The host's side of the data plane. What it set up goes when the tun is closed.
 pub(super) struct Host {
     netlink: Netlink,
@@ -43,6 +47,9 @@ impl Host {
         };
         sysctl::quieten(&host.interface);
         host.netlink.set_mtu(&host.interface, host.mtu).map_err(refused("cannot set the MTU"))?;
+        host.netlink
+            .set_queue_length(&host.interface, QUEUE_LENGTH)
+            .map_err(refused("cannot set the queue length"))?;
         host.netlink.set_up(&host.interface).map_err(refused("cannot bring the interface up"))?;
         let wrong = sysctl::wrong(sysctl::needed(config), config.dataplane.manage_host);
         if !wrong.is_empty() {

@@ -73,6 +73,18 @@ impl Netlink {
         self.call(|| format!("set the MTU of {name} to {mtu}"), self.handle.link().set(link).execute())
     }
 
+    /// Sets how many packets an interface's transmit queue takes: for a tun, those that wait to be read.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn set_queue_length(&self, name: &str, packets: u32) -> io::Result<()> {
+        let link = LinkUnspec::new_with_index(self.link_index(name)?)
+            .append_extra_attribute(LinkAttribute::TxQueueLen(packets))
+            .build();
+        let what = || format!("let {packets} packets wait at {name}");
+        self.call(what, self.handle.link().set(link).execute())
+    }
+
     /// Makes a pair of interfaces, `peer` in another namespace when one is given.
     ///
     /// # Errors
@@ -128,8 +140,14 @@ impl Netlink {
         let addresses = self.handle.address().get().execute();
         let addresses = self.call(what, async { addresses.try_collect::<Vec<_>>().await })?;
         let entries = addresses.iter().filter_map(|message| {
-            let address = message.attributes.iter().find_map(|attribute| {
-                if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+            // On a point-to-point interface `Address` is the other end's, and ours is `Local`.
+            let ours = message.attributes.iter().find_map(|attribute| {
+                if let AddressAttribute::Local(address) = attribute { Some(*address) } else { None }
+            });
+            let address = ours.or_else(|| {
+                message.attributes.iter().find_map(|attribute| {
+                    if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+                })
             })?;
             let net = IpNet::new(address, message.header.prefix_len).ok()?;
             Some((net, name_of(message.header.index).unwrap_or_default()))

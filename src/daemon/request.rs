@@ -35,7 +35,7 @@ pub struct Snapshot {
 /// What got lost around the engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Packets that the device did not take: its queue was full, or the interface is down.
+    /// Packets that could not be sent: a queue was full, or the interface is down.
     pub unsent: u64,
     /// Events that their reader was too slow for.
     pub events: u64,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::event_log;
 use super::load::load;
@@ -142,7 +142,9 @@ impl Notices {
 }
 
 fn every(period: Duration) -> Interval {
-    let mut interval = interval_at(tokio::time::Instant::now() + period, period);
+    let mut interval = interval(period);
+    // The first tick is one period away.
+    interval.reset();
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }

@@ -32,6 +32,7 @@ pub(super) struct Worker<D> {
     pub(super) wake: Wake,
     /// Where events go; one that does not fit is counted and lost.
     pub(super) events: Option<SyncSender<Event>>,
+    /// `unsent` without what the device counts itself.
     pub(super) losses: Losses,
 }
 
@@ -111,7 +112,10 @@ impl<D: Device + AsFd> Worker<D> {
             at: now,
             counters: self.aftr.counters().clone(),
             gauges: self.aftr.gauges(),
-            losses: self.losses,
+            losses: Losses {
+                unsent: self.losses.unsent + self.device.counters().send_dropped,
+                ..self.losses
+            },
         }
     }
 
@@ -156,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Config, DropReason, EventKind, Seed, TtlBy};
+    use crate::io::DeviceCounters;
     use crate::wire::{Side, checksum};
 
     const CONFIG: &str = r#"
@@ -207,10 +212,10 @@ external-ip-pool = ["198.51.100.1/32"]
     }
 
     #[test]
-    fn a_device_that_takes_nothing_is_counted() {
+    fn what_the_worker_and_the_device_could_not_send_is_added_up() {
         let (network, worker) = start_with(None, false);
         network.send(&from_b4(B4)).unwrap();
-        worker.wait_for(|snapshot| snapshot.losses == Losses { unsent: 1, events: 0 });
+        worker.wait_for(|snapshot| snapshot.losses == Losses { unsent: 2, events: 0 });
         worker.stop();
     }
 
@@ -249,6 +254,10 @@ external-ip-pool = ["198.51.100.1/32"]
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+
+        fn counters(&self) -> DeviceCounters {
+            DeviceCounters { send_dropped: u64::from(!self.takes_packets), ..DeviceCounters::default() }
         }
     }
 
