@@ -1,5 +1,8 @@
 //! `[icmp]`: how many errors of our own may leave (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
 
+use crate::MOST_TOKENS;
+use crate::reader::{Table, number};
+
 /// `[icmp]`: token buckets, in packets per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IcmpLimits {
@@ -21,4 +24,29 @@ pub struct IcmpLimits {
     pub echo_per_b4_rate: u32,
     /// `syn-reject-rate`: ICMP 3/3 for unsolicited SYNs; default 100.
     pub syn_reject_rate: u32,
+}
+
+impl IcmpLimits {
+    pub(crate) fn read(mut table: Table<'_>) -> IcmpLimits {
+        let limits = IcmpLimits {
+            enable: table.value("enable", true),
+            per_subscriber_rate: read_rate(&mut table, "per-subscriber-rate", 10),
+            per_subscriber_burst: read_rate(&mut table, "per-subscriber-burst", 20),
+            to_b4_rate: read_rate(&mut table, "to-b4-rate", 1000),
+            to_internet_rate: read_rate(&mut table, "to-internet-rate", 500),
+            icmpv6_per_source_rate: read_rate(&mut table, "icmpv6-per-source-rate", 10),
+            icmpv6_rate: read_rate(&mut table, "icmpv6-rate", 100),
+            echo_per_b4_rate: read_rate(&mut table, "echo-per-b4-rate", 10),
+            syn_reject_rate: read_rate(&mut table, "syn-reject-rate", 100),
+        };
+        table.finish();
+        limits
+    }
+}
+
+fn read_rate(table: &mut Table<'_>, key: &'static str, default: u32) -> u32 {
+    let rate = table.read_with(key, |value| {
+        number(value, &(1..=MOST_TOKENS)).map_err(|wrong| wrong.add(", or enable = false for none"))
+    });
+    rate.unwrap_or(default)
 }

@@ -5,22 +5,54 @@
 //! Keys are the leaf names of RFC 8512 (ietf-nat) and RFC 8513 (ietf-dslite) where these have one.
 //! Durations are whole seconds.
 
+// One file is one section: its model, then how it is read.
 mod softwire;
 mod nat;
+mod pool;
+mod ports;
+mod limits;
+mod timers;
+mod pass_through;
+mod mapping_table;
+mod protocol;
 mod policy;
 mod icmp;
 mod dataplane;
-mod provisional;
+// What holds between sections, and what follows from them.
+mod checks;
+mod advice;
+mod capacity;
+// How a document is read.
+mod reader;
+mod report;
+mod prefixes;
+mod error;
 
+pub use capacity::Capacity;
 pub use dataplane::{Dataplane, DeviceKind};
+pub use error::ConfigError;
 pub use icmp::IcmpLimits;
-pub use nat::{
-    Deterministic, Filtering, MidSession, Nat, PassThrough, PerPortTimeout, PerProtocol, Pool, PortQuota,
-    PortSet, Protocol, SessionLimits, StaticMapping, Tables, Timers,
-};
+pub use limits::{SessionLimits, Tables};
+pub use mapping_table::StaticMapping;
+pub use nat::{Filtering, MidSession, Nat};
+pub use pass_through::PassThrough;
 pub use policy::{Policy, Rule};
-pub use provisional::ConfigError;
+pub use pool::Pool;
+pub use ports::{Deterministic, PortQuota, PortSet};
+pub use protocol::{PerProtocol, Protocol};
 pub use softwire::{Dscp, Ecn, FlowLabel, MssClamping, Softwire};
+pub use timers::{PerPortTimeout, Timers};
+
+use reader::Table;
+use report::Report;
+use toml::de::DeTable;
+
+/// Longest duration, in seconds: 30 days, which fits the engine's 32-bit milliseconds.
+const MOST_SECONDS: u32 = 2_592_000;
+/// Most entries of a table.
+const MOST_ENTRIES: u32 = 1 << 30;
+/// Most tokens of a bucket, which the engine counts in thousandths.
+const MOST_TOKENS: u32 = 4_000_000;
 
 /// A configuration that has been checked whole: no field of it can be wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,3 +68,48 @@ pub struct Config {
     /// `[dataplane]`: devices and workers.
     pub dataplane: Dataplane,
 }
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text; of a text that is no TOML, the first
+    /// syntax error.
+    pub fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
+        let document = DeTable::parse(text).map_err(|error| vec![ConfigError::syntax(text, &error)])?;
+        let report = Report::new(text, document.get_ref());
+        let config = Config::read(Table::root(document.get_ref(), &report));
+        checks::check(&config, &report);
+        let errors = report.into_errors();
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// What the configuration allows and an operator may not have meant, one sentence each.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        advice::advice(self)
+    }
+
+    /// How many subscribers and mappings fit.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        Capacity::of(self)
+    }
+
+    /// The model of a document, with defaults in place of what is wrong.
+    fn read(mut root: Table<'_>) -> Config {
+        let softwire = Softwire::read(root.table("softwire"));
+        let config = Config {
+            nat: Nat::read(root.table("nat"), &softwire),
+            softwire,
+            policy: Policy::read(root.table("policy")),
+            icmp: IcmpLimits::read(root.table("icmp")),
+            dataplane: Dataplane::read(root.table("dataplane")),
+        };
+        root.finish();
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::Protocol;
+use crate::protocol::read_protocol_and_port;
+use crate::reader::Table;
 
 /// `[policy]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,4 +28,28 @@ pub struct Rule {
     pub protocol: Option<Protocol>,
     /// `port`: the remote side's port; none means all.
     pub port: Option<u16>,
+}
+
+impl Policy {
+    pub(crate) fn read(mut table: Table<'_>) -> Policy {
+        let policy = Policy {
+            deny_from_b4: table.tables("deny-from-b4", |mut rule| {
+                let b4_prefix = rule.optional("b4-prefix");
+                Rule::read(rule, b4_prefix)
+            }),
+            deny_from_internet: table.tables("deny-from-internet", |rule| Rule::read(rule, None)),
+            downstream_dscp: table.optional_number("downstream-dscp", 0..=63),
+        };
+        table.finish();
+        policy
+    }
+}
+
+impl Rule {
+    fn read(mut table: Table<'_>, b4_prefix: Option<Ipv6Net>) -> Option<Rule> {
+        let prefix = table.required("prefix", "name the remote side; \"0.0.0.0/0\" is everybody");
+        let (protocol, port) = read_protocol_and_port(&mut table);
+        table.finish();
+        Some(Rule { b4_prefix, prefix: prefix?, protocol, port })
+    }
 }

@@ -4,6 +4,16 @@ use std::net::Ipv6Addr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::MOST_SECONDS;
+use crate::prefixes::{PRIVATE, not_unicast, range_v4, range_v6, refuse_overlaps};
+use crate::reader::Table;
+use crate::report::Report;
+
+/// The engine numbers the AFTR addresses by an octet.
+const MOST_AFTR_ADDRESSES: usize = 255;
+/// Least and most that a TCP MSS option may say here: RFC 9293 section 3.7.1, and what IPv4 can carry.
+const MSS: std::ops::RangeInclusive<u32> = 536..=65495;
+
 /// `[softwire]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Softwire {
@@ -43,6 +53,38 @@ pub struct Softwire {
 }
 
 impl Softwire {
+    pub(crate) fn read(mut table: Table<'_>) -> Softwire {
+        let mut softwire = Softwire {
+            aftr_ipv6_addr: read_aftr_addresses(&mut table),
+            b4_prefixes: read_b4_prefixes(&mut table),
+            internal_prefixes: read_internal_prefixes(&mut table),
+            subscriber_mask_v6: table.number("subscriber-mask-v6", 0..=128, 128),
+            max_softwires_per_subscriber: table.number("max-softwires-per-subscriber", 1..=255, 1),
+            b4_address_change_limit: table.number("b4-address-change-limit", 0..=MOST_SECONDS, 1800),
+            state_migrate: table.value("state-migrate", true),
+            access_mtu: table.number("access-mtu", 1280..=65535, 1500),
+            dscp: if table.value("v6-v4-dscp-preservation", true) { Dscp::Uniform } else { Dscp::Pipe },
+            ecn: table
+                .choice("ecn", &[("normal", Ecn::Normal), ("compat", Ecn::Compat)])
+                .unwrap_or(Ecn::Normal),
+            hop_limit: table.number("hop-limit", 1..=255, 64),
+            flow_label: table
+                .choice("flow-label", &[("zero", FlowLabel::Zero), ("hash", FlowLabel::Hash)])
+                .unwrap_or(FlowLabel::Zero),
+            encapsulation_limit: table.value("encapsulation-limit", false),
+            mss_clamping: MssClamping { enable: true, mss_value: 0 },
+            answer_unknown_b4: table.value("answer-unknown-b4", false),
+        };
+        let mut clamping = table.table("mss-clamping");
+        softwire.mss_clamping = MssClamping {
+            enable: clamping.value("enable", true),
+            mss_value: clamping.number("mss-value", MSS, softwire.tunnel_mtu() - 40),
+        };
+        clamping.finish();
+        table.finish();
+        softwire
+    }
+
     /// `tunnel-mtu`: the largest inner packet that needs no fragment: `access-mtu` less 40,
     /// and less 8 more when the encapsulation limit is added.
     #[must_use]
@@ -85,4 +127,78 @@ pub struct MssClamping {
     pub enable: bool,
     /// `mss-value`: upper limit; default `tunnel-mtu` less 40.
     pub mss_value: u16,
+}
+
+fn read_aftr_addresses(table: &mut Table<'_>) -> Vec<Ipv6Addr> {
+    let (report, key) = (table.report(), table.key("aftr-ipv6-addr"));
+    table.require("aftr-ipv6-addr", "name the address that B4s send to, as [\"2001:db8:aaaa::1\"]");
+    let addresses: Vec<Ipv6Addr> = table.list("aftr-ipv6-addr").unwrap_or_default();
+    if table.has("aftr-ipv6-addr") && addresses.is_empty() && !report.is_wrong(&key) {
+        report.wrong_value(&key, "is empty", "name the address that B4s send to");
+    }
+    if addresses.len() > MOST_AFTR_ADDRESSES {
+        let problem = format!("has {} addresses", addresses.len());
+        report.wrong(&key, problem, format!("give {MOST_AFTR_ADDRESSES} at most"));
+    }
+    for (at, address) in addresses.iter().enumerate() {
+        let element = report.element(&key, at);
+        if let Some(what) = not_a_tunnel_end(*address) {
+            let cure = "give a unicast address that the access network routes to this AFTR";
+            report.wrong_value(&element, format!("is {what}"), cure);
+        } else if let Some(first) = addresses[..at].iter().position(|other| other == address) {
+            let problem = format!("is {} again", report.element(&key, first));
+            report.wrong_value(&element, problem, "leave one of the two out");
+        }
+    }
+    addresses
+}
+
+/// Why an address cannot be the end of a tunnel, if so.
+fn not_a_tunnel_end(address: Ipv6Addr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        Some("the unspecified address")
+    } else if address.is_loopback() {
+        Some("the loopback address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address.is_unicast_link_local() {
+        Some("a link-local address")
+    } else if address.to_ipv4_mapped().is_some() {
+        Some("an IPv4-mapped address")
+    } else {
+        None
+    }
+}
+
+fn read_b4_prefixes(table: &mut Table<'_>) -> Vec<Ipv6Net> {
+    let key = table.key("b4-prefixes");
+    let prefixes: Vec<Ipv6Net> = table.list("b4-prefixes").unwrap_or_default();
+    refuse_tunnel_ends(table.report(), &key, &prefixes);
+    refuse_overlaps(table.report(), &key, &prefixes.iter().map(|net| range_v6(*net)).collect::<Vec<_>>());
+    prefixes
+}
+
+/// RFC 4213 section 3.6: such a source is never a B4.
+fn refuse_tunnel_ends(report: &Report<'_>, key: &str, prefixes: &[Ipv6Net]) {
+    for (at, prefix) in prefixes.iter().enumerate() {
+        if let Some(what) = not_a_tunnel_end(prefix.network()).filter(|_| prefix.prefix_len() > 0) {
+            let cure = "give the prefixes that the B4s have addresses from";
+            report.wrong_value(&report.element(key, at), format!("begins with {what}"), cure);
+        }
+    }
+}
+
+fn read_internal_prefixes(table: &mut Table<'_>) -> Vec<Ipv4Net> {
+    let (report, key) = (table.report(), table.key("internal-prefixes"));
+    // RFC 6333 section 11; 100.64.0.0/10 only when asked for.
+    let prefixes: Vec<Ipv4Net> =
+        table.list("internal-prefixes").unwrap_or_else(|| PRIVATE.iter().take(3).copied().collect());
+    for (at, prefix) in prefixes.iter().enumerate() {
+        if let Some(block) = not_unicast(*prefix) {
+            let cure = "leave it out; 192.0.0.2 to 192.0.0.7 are translated without it";
+            report.wrong_value(&report.element(&key, at), format!("touches {block}"), cure);
+        }
+    }
+    refuse_overlaps(report, &key, &prefixes.iter().map(|net| range_v4(*net)).collect::<Vec<_>>());
+    prefixes
 }
