@@ -1,12 +1,18 @@
 //! Devices: batches of packets in and out. This layer knows bytes only.
 
 mod device;
-mod memory;
-pub mod pcap;
 mod tun;
+mod memory;
+mod playback;
+mod capture;
+mod fault;
+pub mod pcap;
 #[allow(unsafe_code, reason = "the one place for calls that the compiler cannot check")]
 pub mod sys;
 
+pub use capture::Capture;
 pub use device::{Device, DeviceCounters};
+pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
+pub use playback::Playback;
 pub use tun::Tun;

@@ -59,12 +59,12 @@ impl Inner {
         self
     }
 
-    pub(crate) fn from_address(mut self, source: Ipv4Addr) -> Inner {
+    pub(crate) fn sent_by(mut self, source: Ipv4Addr) -> Inner {
         self.source = source;
         self.with_transport_checksum()
     }
 
-    pub(crate) fn to_address(mut self, destination: Ipv4Addr) -> Inner {
+    pub(crate) fn sent_to(mut self, destination: Ipv4Addr) -> Inner {
         self.destination = destination;
         self.with_transport_checksum()
     }

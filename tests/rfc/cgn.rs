@@ -51,7 +51,9 @@ fn the_default_quota_is_2048_and_four_port_sets() {
     covers("6888-REQ-14");
     let nat = "port-quota = { new-mappings-per-second = 100000, new-mappings-burst = 100000 }";
     let mut bed = Bed::with("", nat, "");
-    (1..=2048).for_each(|port| drop(bed.open_udp(A, port)));
+    (1..=2048).for_each(|port| {
+        bed.open_udp(A, port);
+    });
     bed.up(A, udp(H, 3000, R1, 80)).rejected(A, DropReason::NatQuota, 3, 1);
     assert_eq!(
         bed.count_events(|kind| matches!(kind, EventKind::PortSetGranted(_))),
@@ -104,7 +106,9 @@ fn full_tables_refuse_the_new_and_never_evict() {
     bed.up(B, udp(H, 5000, R1, 80)).rejected(B, DropReason::NatMem, 3, 1);
     for _ in 0..5 {
         bed.advance(120);
-        (0..8).for_each(|port| drop(bed.open_udp(A, 5000 + port)));
+        (0..8).for_each(|port| {
+            bed.open_udp(A, 5000 + port);
+        });
         bed.up(B, udp(H, 5000, R1, 80));
     }
     assert!(old.iter().all(|external| bed.udp_reaches(*external)));
@@ -122,7 +126,7 @@ fn a_destination_can_be_left_untranslated() {
     let back = bed.down(tcp(R2, 443, H, 5000, SYN | ACK)).to_b4(A);
     assert_eq!((back.source, back.destination, back.ttl), (R2, H, 63));
     bed.up(B, packet.clone()).rejected(B, DropReason::PassClash, 3, 1);
-    bed.up(A, packet.clone().from_address([8, 8, 8, 8].into())).dropped(DropReason::InSrc);
+    bed.up(A, packet.clone().sent_by([8, 8, 8, 8].into())).dropped(DropReason::InSrc);
     bed.up(A, packet.clone().ttl(1)).rejected(A, DropReason::InTtl, 11, 0);
     bed.down(tcp(R2, 443, H, 5001, SYN)).dropped(DropReason::X4Dst);
     assert_ne!(
@@ -177,7 +181,9 @@ fn a_port_closed_by_tcp_itself_may_be_used_at_once_and_any_other_end_holds_it() 
 fn the_number_of_held_ports_can_be_limited() {
     covers("6888-REQ-8-max");
     let mut bed = Bed::with("", "hold-down-max = 10", "");
-    (0..11).for_each(|port| drop(bed.open_udp(A, 5000 + port)));
+    (0..11).for_each(|port| {
+        bed.open_udp(A, 5000 + port);
+    });
     bed.advance(301);
     assert_eq!(bed.aftr.counters().hold_down_early, 1);
 }
@@ -199,7 +205,9 @@ fn a_port_set_goes_back_and_is_granted_again_when_its_last_port_is_due() {
     bed.aftr
         .reconfigure(&config("subscriber-mask-v6 = 64", nat, pool), bed.now)
         .expect("a rate changes live");
-    (0..511).for_each(|port| drop(bed.open_udp(paired, 10_000 + port)));
+    (0..511).for_each(|port| {
+        bed.open_udp(paired, 10_000 + port);
+    });
     bed.up(paired, udp(H, 20_000, R1, 80)).rejected(paired, DropReason::NatPool, 3, 1);
     bed.advance(301 + 118);
     bed.up(late, udp(H, 5000, R1, 80));
@@ -215,7 +223,9 @@ fn the_number_of_subscribers_on_an_address_can_be_limited() {
     let pool = "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/31\"]\nmax-subscribers-per-address = 2";
     let mut bed = Bed::with("subscriber-mask-v6 = 64", "", pool);
     let b4 = |number: usize| format!("2001:db8:0:{number:x}::1");
-    (0..4).for_each(|number| drop(bed.open_udp(&b4(number), 5000)));
+    (0..4).for_each(|number| {
+        bed.open_udp(&b4(number), 5000);
+    });
     bed.up(&b4(4), udp(H, 5000, R1, 80)).rejected(&b4(4), DropReason::NatPool, 3, 1);
 }
 

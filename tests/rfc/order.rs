@@ -26,15 +26,15 @@ fn from_a_b4_the_first_failure_wins() {
         (encapsulate(A, T, 3, 4, &[], &bad_source.bytes()), DropReason::Ecn),
         (encapsulate(A, T, 0, 4, &[], &bad_source.bytes()), DropReason::InSrc),
         (
-            encapsulate(A, T, 0, 4, &[], &good.clone().to_address([127, 0, 0, 1].into()).ttl(1).bytes()),
+            encapsulate(A, T, 0, 4, &[], &good.clone().sent_to([127, 0, 0, 1].into()).ttl(1).bytes()),
             DropReason::InDst,
         ),
         (
-            encapsulate(A, T, 0, 4, &[], &good.clone().to_address([192, 168, 9, 9].into()).ttl(1).bytes()),
+            encapsulate(A, T, 0, 4, &[], &good.clone().sent_to([192, 168, 9, 9].into()).ttl(1).bytes()),
             DropReason::InTtl,
         ),
         (
-            encapsulate(A, T, 0, 4, &[], &good.clone().to_address([192, 168, 9, 9].into()).bytes()),
+            encapsulate(A, T, 0, 4, &[], &good.clone().sent_to([192, 168, 9, 9].into()).bytes()),
             DropReason::InNoRoute,
         ),
         (encapsulate(A, T, 0, 4, &[], &udp(H, 5000, R1, 0).bytes()), DropReason::L4Port0),

@@ -139,9 +139,12 @@ fn the_operator_is_told_before_a_pool_runs_out() {
     let told: Vec<u64> = bed
         .events
         .iter()
-        .filter_map(|event| match event.kind {
-            EventKind::Refused { reason: DropReason::NatPool, count } => Some(count),
-            _ => None,
+        .filter_map(|event| {
+            if let EventKind::Refused { reason: DropReason::NatPool, count } = event.kind {
+                Some(count)
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(told, [1, 9_999], "one notice at once, one after the interval with the count");

@@ -73,7 +73,7 @@ impl Judge {
             Step::Purge { home } => self.purge(home)?,
             Step::Wait { millis } => self.wait(millis)?,
         }
-        if self.steps % 64 == 0 {
+        if self.steps.is_multiple_of(64) {
             self.compare_everything()?;
         }
         Ok(())
@@ -359,9 +359,9 @@ impl Judge {
         let mut damaged = good.bytes();
         let (bytes, reason) = match what {
             0 => (encapsulate(bed::X, T, 0, 4, &[], &damaged), DropReason::V6Acl),
-            1 => (wrap(&good.from_address([8, 8, 8, 8].into()).bytes()), DropReason::InSrc),
-            2 => (wrap(&good.to_address([127, 0, 0, 1].into()).bytes()), DropReason::InDst),
-            3 => (wrap(&good.to_address([192, 168, 9, 9].into()).bytes()), DropReason::InNoRoute),
+            1 => (wrap(&good.sent_by([8, 8, 8, 8].into()).bytes()), DropReason::InSrc),
+            2 => (wrap(&good.sent_to([127, 0, 0, 1].into()).bytes()), DropReason::InDst),
+            3 => (wrap(&good.sent_to([192, 168, 9, 9].into()).bytes()), DropReason::InNoRoute),
             4 => (wrap(&bed::udp(host_address(0), 5000, R1, 0).bytes()), DropReason::L4Port0),
             5 => {
                 damaged[10] ^= 0x10;
@@ -577,12 +577,12 @@ fn ends(packet: &Inner, kind: Kind) -> (SocketAddrV4, SocketAddrV4) {
 
 fn with_source(mut inner: Inner, kind: Kind, source: SocketAddrV4) -> Inner {
     set_port(&mut inner, kind, 0, source.port());
-    inner.from_address(*source.ip())
+    inner.sent_by(*source.ip())
 }
 
 fn with_destination(mut inner: Inner, kind: Kind, destination: SocketAddrV4) -> Inner {
     set_port(&mut inner, kind, 2, destination.port());
-    inner.to_address(*destination.ip())
+    inner.sent_to(*destination.ip())
 }
 
 fn set_port(inner: &mut Inner, kind: Kind, at: usize, port: u16) {

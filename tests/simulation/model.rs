@@ -624,7 +624,7 @@ impl Session {
             Phase::Established | Phase::OneFin { .. } if rst => (Phase::Trans, true),
             Phase::Established if fin => (Phase::OneFin { of_client: by_client }, true),
             Phase::OneFin { of_client } if fin && of_client != by_client => (Phase::BothFins, true),
-            same => (same, true),
+            same @ (Phase::Established | Phase::OneFin { .. }) => (same, true),
         };
         self.phase = phase;
         if restarts {
