@@ -38,9 +38,14 @@ impl<R: Read, W: Write> Device for Playback<R, W> {
         while count < batch.len() {
             let Some(record) = self.from.next().transpose()? else { break };
             self.time = record.at;
-            // The reader gives IP packets only.
-            let is_ipv6 = record.bytes.first().is_some_and(|first| first >> 4 == 6);
-            let side = if is_ipv6 { Side::B4 } else { Side::Internet };
+            let side = match record.bytes.first().map(|first| first >> 4) {
+                Some(6) => Side::B4,
+                Some(4) => Side::Internet,
+                _ => {
+                    self.counters.not_ip += 1;
+                    continue;
+                }
+            };
             let buffer = batch[count].receive_buffer();
             let length = record.bytes.len().min(buffer.len());
             buffer[..length].copy_from_slice(&record.bytes[..length]);
@@ -62,7 +67,7 @@ impl<R: Read, W: Write> Device for Playback<R, W> {
     }
 
     fn counters(&self) -> DeviceCounters {
-        DeviceCounters { not_ip: self.from.not_ip, ..self.counters }
+        DeviceCounters { not_ip: self.counters.not_ip + self.from.not_ip, ..self.counters }
     }
 }
 
@@ -77,7 +82,6 @@ mod tests {
         for (second, bytes) in [(1, &[0x60, 1][..]), (2, &[0x45, 2, 3]), (3, &[0xff])] {
             writer.write(Duration::from_secs(second), bytes).expect("a record");
         }
-        drop(writer);
         let mut sent = Vec::new();
         let mut device = Playback::new(
             Reader::new(&capture[..]).expect("a capture"),
@@ -91,7 +95,6 @@ mod tests {
         );
         assert_eq!(device.counters().not_ip, 1);
         device.send(&batch[1], Side::Internet).expect("room");
-        drop(device);
         let records: Vec<_> = Reader::new(&sent[..])
             .expect("a capture")
             .map(|record| record.expect("a record").bytes)

@@ -4,6 +4,9 @@ use aftr::engine::{DropReason, EventKind};
 
 use crate::bed::*;
 
+/// C = 14 and D = 2 of RFC 7422, and a pool for the 256 subscribers that the B4 prefix can hold.
+const DETERMINISTIC: &str = "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/27\"]\n[nat.deterministic]";
+
 const FAST: &str =
     "port-quota = { udp = 10000, new-mappings-per-second = 100000, new-mappings-burst = 100000 }";
 
@@ -37,7 +40,7 @@ fn a_deterministic_subscriber_has_the_ports_that_follow_from_its_prefix() {
     covers("7422-2-a");
     covers("7422-2-d");
     covers("6888-REQ-8b/8c");
-    let mut bed = Bed::with("max-softwires-per-subscriber = 2", FAST, "[nat.deterministic]");
+    let mut bed = Bed::with("max-softwires-per-subscriber = 2", FAST, DETERMINISTIC);
     let b4 = |number: usize| format!("2001:db8:0:{number:x}00::1");
     for (number, first) in [(0, 1024), (1, 5056), (13, 1024 + 13 * 4032)] {
         let external = bed.open_udp(&b4(number), 5000);
@@ -53,7 +56,7 @@ fn a_deterministic_subscriber_has_the_ports_that_follow_from_its_prefix() {
 #[test]
 fn a_deterministic_port_may_be_used_again_at_once() {
     covers("6888-REQ-8b/8c");
-    let mut bed = Bed::with("", FAST, "[nat.deterministic]");
+    let mut bed = Bed::with("", FAST, DETERMINISTIC);
     for port in 1..=4032 {
         bed.open_udp(A, port);
     }
@@ -70,7 +73,7 @@ fn a_deterministic_port_may_be_used_again_at_once() {
 fn overflow_comes_after_the_own_range_and_is_logged() {
     covers("7422-2-b");
     let nat = format!("port-set = {{ port-set-size = 512, max-port-sets = 3 }}\n{FAST}");
-    let mut bed = Bed::with("", &nat, "[nat.deterministic]");
+    let mut bed = Bed::with("", &nat, DETERMINISTIC);
     for port in 1..=4032 {
         assert!(bed.open_udp("2001:db8:0:100::1", port).port() < 9088);
     }

@@ -502,12 +502,10 @@ fn rejected(
 
 /// Refused for want of a resource: the host is told 3/1; for anything else it is not.
 fn refused(outcome: &Outcome, reason: DropReason, cause: &Inner) -> Result<(), Difference> {
-    match reason {
-        DropReason::NatQuota | DropReason::NatRate | DropReason::NatPool => {
-            rejected(outcome, reason, (3, 1), cause)
-        }
-        silent => dropped(outcome, silent),
+    if matches!(reason, DropReason::NatQuota | DropReason::NatRate | DropReason::NatPool) {
+        return rejected(outcome, reason, (3, 1), cause);
     }
+    dropped(outcome, reason)
 }
 
 /// RFC 6040 figure 4, and the uniform model of RFC 2983.
