@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::ports::LEAST_PORTS;
 use crate::prefixes::{PRIVATE, touch};
+use crate::softwire::not_a_tunnel_end;
 use crate::{Capacity, Config, Filtering};
 
 /// An inner packet of 1500 octets and the outer header.
@@ -33,6 +35,13 @@ fn on_softwires(config: &Config, advice: &mut Vec<String>) {
     let softwire = &config.softwire;
     if softwire.b4_prefixes.is_empty() {
         advice.push("softwire.b4-prefixes is empty: nobody may open a softwire (RFC 6333 section 11)".into());
+    }
+    for prefix in softwire.b4_prefixes.iter().filter(|prefix| prefix.prefix_len() > 0) {
+        if let Some(what) = not_a_tunnel_end(prefix.network()) {
+            advice.push(format!(
+                "softwire.b4-prefixes: {prefix} begins with {what}, which is never answered (RFC 4213 section 3.6)"
+            ));
+        }
     }
     if softwire.subscriber_mask_v6 == 128 {
         advice.push(
@@ -137,6 +146,12 @@ fn on_ports(config: &Config, capacity: &Capacity, advice: &mut Vec<String>) {
              section 5); lower max-subscribers-per-address",
             capacity.sharing_ratio,
             capacity.own_range.unwrap_or(capacity.ports_per_set)
+        ));
+    }
+    if let Some(own) = capacity.own_range.filter(|own| *own < LEAST_PORTS) {
+        advice.push(format!(
+            "nat.deterministic leaves {own} ports to a subscriber: a page of today opens more connections; lower \
+             subscribers-per-address"
         ));
     }
     let quota = &config.nat.port_quota;
@@ -265,6 +280,7 @@ mod tests {
     fn what_replaces_a_key_is_advised_on() {
         for (key, replacement, said) in [
             (B4, "", "nobody may open a softwire"),
+            (B4, "b4-prefixes = ['2001:db8:b4::/48', 'fe80::/10']", "a link-local address"),
             (MASK, "", "subscriber-mask-v6 = 128"),
             (MTU, "access-mtu = 1539", "in fragments"),
             (POOL, "external-ip-pool = ['100.64.0.0/28']", "100.64.0.0/10"),
@@ -316,6 +332,13 @@ mod tests {
     fn a_full_address_with_small_sets_is_many_subscribers() {
         let advice = advice_on(LIMITS, "[nat.port-set]\nport-set-size = 64", true);
         assert!(advice.iter().any(|sentence| sentence.starts_with("1008 subscribers")), "{advice:#?}");
+    }
+
+    #[test]
+    fn a_short_own_range_is_advised_on() {
+        let more = "[nat.deterministic]\nsubscribers-per-address = 1100\ndynamic-shares = 8";
+        let advice = advice_on(LIMITS, more, true);
+        assert!(advice.iter().any(|sentence| sentence.contains("leaves 58 ports")), "{advice:#?}");
     }
 
     #[test]

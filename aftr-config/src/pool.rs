@@ -35,8 +35,12 @@ pub(crate) fn read_pools(nat: &mut Table<'_>, shares: PortShares) -> Vec<Pool> {
     const KEY: &str = "external-ip-address-pool";
     const CURE: &str = "add [[nat.external-ip-address-pool]] with pool-id and external-ip-pool";
     nat.require(KEY, CURE);
-    let pools = nat.tables(KEY, |table| Some(Pool::read(table, shares)));
     let (report, key) = (nat.report(), nat.key(KEY));
+    // Of an address that is cut in a wrong way nothing is said.
+    let cut = ["external-port-range", "port-set", "deterministic"];
+    let is_cut = !cut.iter().any(|section| report.is_wrong(&nat.key(section)));
+    let most_subscribers = if is_cut { shares.subscribers().max(1) } else { u32::from(u16::MAX) };
+    let pools = nat.tables(KEY, |table| Some(Pool::read(table, most_subscribers)));
     if nat.has(KEY) && pools.is_empty() && !report.is_wrong(&key) {
         report.wrong(&key, "is empty", CURE);
     }
@@ -54,8 +58,7 @@ pub(crate) fn read_pools(nat: &mut Table<'_>, shares: PortShares) -> Vec<Pool> {
 }
 
 impl Pool {
-    fn read(mut table: Table<'_>, shares: PortShares) -> Pool {
-        let most_subscribers = shares.subscribers().clamp(1, u32::from(u16::MAX));
+    fn read(mut table: Table<'_>, most_subscribers: u32) -> Pool {
         table.require("pool-id", "give each pool a number");
         let pool = Pool {
             pool_id: table.number("pool-id", 0..=u32::MAX, 0),

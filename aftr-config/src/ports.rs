@@ -6,7 +6,7 @@ use crate::reader::Table;
 use crate::{MOST_ENTRIES, MOST_SECONDS, MOST_TOKENS};
 
 /// Fewer ports than this are no Internet access: a single page of today opens as many connections.
-const LEAST_PORTS: u32 = 64;
+pub(crate) const LEAST_PORTS: u32 = 64;
 
 /// `port-set`: ports are granted to a subscriber in sets of this shape (RFC 6888 REQ-13, REQ-14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,18 +138,17 @@ impl PortShares {
     fn check_deterministic(&self, nat: &Table<'_>, port_set: PortSet, deterministic: Deterministic) {
         let report = nat.report();
         let Deterministic { subscribers_per_address: own, dynamic_shares: dynamic } = deterministic;
-        if self.own_size < LEAST_PORTS {
-            let most = (self.ports / LEAST_PORTS).saturating_sub(u32::from(dynamic));
+        if self.own_size == 0 {
             let problem = format!(
-                "= {own} leaves a subscriber too few ports: {} / ({own} + {dynamic} shares) = {}",
-                self.ports, self.own_size
+                "= {own} leaves a subscriber no port: {} ports for {own} + {dynamic} shares",
+                self.ports
             );
-            let cure = match most {
-                0 => format!("lower dynamic-shares: a subscriber needs {LEAST_PORTS} ports at least"),
-                most => format!("give {most} at most, so that each has {LEAST_PORTS} ports at least"),
+            let cure = match self.ports.saturating_sub(dynamic.into()) {
+                0 => "lower dynamic-shares".to_owned(),
+                most => format!("give {} at most, for {LEAST_PORTS} ports each", (most / LEAST_PORTS).max(1)),
             };
             report.wrong(&nat.key("deterministic.subscribers-per-address"), problem, cure);
-        } else if dynamic > 0 && self.sets == 0 {
+        } else if dynamic > 0 && self.sets == 0 && !report.is_wrong(&nat.key("port-set")) {
             let problem = format!("= {dynamic} holds {} ports, fewer than one port set", self.granted_ports);
             let cure = format!("raise it, write 0, or lower port-set-size, {}", port_set.port_set_size);
             report.wrong(&nat.key("deterministic.dynamic-shares"), problem, cure);

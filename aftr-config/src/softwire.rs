@@ -7,7 +7,6 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::MOST_SECONDS;
 use crate::prefixes::{PRIVATE, not_unicast, range_v4, range_v6, refuse_overlaps};
 use crate::reader::Table;
-use crate::report::Report;
 
 /// The engine numbers the AFTR addresses by an octet.
 const MOST_AFTR_ADDRESSES: usize = 255;
@@ -154,7 +153,7 @@ fn read_aftr_addresses(table: &mut Table<'_>) -> Vec<Ipv6Addr> {
 }
 
 /// Why an address cannot be the end of a tunnel, if so.
-fn not_a_tunnel_end(address: Ipv6Addr) -> Option<&'static str> {
+pub(crate) fn not_a_tunnel_end(address: Ipv6Addr) -> Option<&'static str> {
     if address.is_unspecified() {
         Some("the unspecified address")
     } else if address.is_loopback() {
@@ -173,19 +172,8 @@ fn not_a_tunnel_end(address: Ipv6Addr) -> Option<&'static str> {
 fn read_b4_prefixes(table: &mut Table<'_>) -> Vec<Ipv6Net> {
     let key = table.key("b4-prefixes");
     let prefixes: Vec<Ipv6Net> = table.list("b4-prefixes").unwrap_or_default();
-    refuse_tunnel_ends(table.report(), &key, &prefixes);
     refuse_overlaps(table.report(), &key, &prefixes.iter().map(|net| range_v6(*net)).collect::<Vec<_>>());
     prefixes
-}
-
-/// RFC 4213 section 3.6: such a source is never a B4.
-fn refuse_tunnel_ends(report: &Report<'_>, key: &str, prefixes: &[Ipv6Net]) {
-    for (at, prefix) in prefixes.iter().enumerate() {
-        if let Some(what) = not_a_tunnel_end(prefix.network()).filter(|_| prefix.prefix_len() > 0) {
-            let cure = "give the prefixes that the B4s have addresses from";
-            report.wrong_value(&report.element(key, at), format!("begins with {what}"), cure);
-        }
-    }
 }
 
 fn read_internal_prefixes(table: &mut Table<'_>) -> Vec<Ipv4Net> {
