@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::ports::LEAST_PORTS;
 use crate::prefixes::{PRIVATE, touch};
 use crate::softwire::not_a_tunnel_end;
 use crate::{Capacity, Config, Filtering};
 
+/// A page of today opens as many connections as this.
+const FEW_PORTS: u32 = 64;
 /// An inner packet of 1500 octets and the outer header.
 const WHOLE_PACKET: u16 = 1540;
 /// More than this share an address only with fewer than 512 ports each.
@@ -148,7 +149,7 @@ fn on_ports(config: &Config, capacity: &Capacity, advice: &mut Vec<String>) {
             capacity.own_range.unwrap_or(capacity.ports_per_set)
         ));
     }
-    if let Some(own) = capacity.own_range.filter(|own| *own < LEAST_PORTS) {
+    if let Some(own) = capacity.own_range.filter(|own| *own < FEW_PORTS) {
         advice.push(format!(
             "nat.deterministic leaves {own} ports to a subscriber: a page of today opens more connections; lower \
              subscribers-per-address"

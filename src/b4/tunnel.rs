@@ -21,6 +21,8 @@ const IPV4_IN_IPV6: i32 = 4;
 const B4_ADDRESS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 0, 2), 29);
 /// Packets that one side may move before the other has its turn.
 const BURST: usize = 64;
+/// Packets that may wait to be read: a burst of many connections at once.
+const QUEUE_LENGTH: u32 = 2048;
 /// How often the loop looks whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -59,6 +61,7 @@ impl B4 {
         let netlink = Netlink::open().context("cannot speak to the kernel by netlink")?;
         let name = &options.interface;
         netlink.set_mtu(name, u32::from(options.mtu))?;
+        netlink.set_queue_length(name, QUEUE_LENGTH)?;
         netlink.add_address(name, IpNet::V4(B4_ADDRESS))?;
         netlink.set_up(name)?;
         if options.default_route {

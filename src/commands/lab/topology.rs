@@ -47,12 +47,17 @@ const ACCESS_MTU: u32 = 1540;
 /// One host.
 pub struct Node {
     /// What it is called.
-    pub name: &'static str,
+    pub name: String,
     namespace: NetNamespace,
 }
 
 impl Node {
-    fn new(name: &'static str) -> anyhow::Result<Node> {
+    /// Makes a host without links.
+    ///
+    /// # Errors
+    /// When no network namespace is to be had.
+    pub fn new(name: impl Into<String>) -> anyhow::Result<Node> {
+        let name = name.into();
         let namespace =
             NetNamespace::new().with_context(|| format!("cannot make a network namespace for {name}"))?;
         let node = Node { name, namespace };
@@ -79,10 +84,17 @@ impl Node {
     /// The command that opens a shell in it, while this process lives.
     #[must_use]
     pub fn shell(&self) -> String {
-        let (process, descriptor) = (std::process::id(), self.namespace.as_fd().as_raw_fd());
         format!(
-            "nsenter --preserve-credentials --user=/proc/{process}/ns/user --net=/proc/{process}/fd/{descriptor}"
+            "nsenter --preserve-credentials --user=/proc/{}/ns/user --net={}",
+            std::process::id(),
+            self.path()
         )
+    }
+
+    /// The file that stands for it, while this process lives.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_fd().as_raw_fd())
     }
 
     fn configure(
@@ -139,8 +151,9 @@ impl Home {
         let opened = self.router.run(|| B4::open(&options))??;
         self.stop = Arc::default();
         let stop = Arc::clone(&self.stop);
-        self.tunnel =
-            Some(std::thread::Builder::new().name(self.router.name.into()).spawn(move || opened.run(&stop))?);
+        self.tunnel = Some(
+            std::thread::Builder::new().name(self.router.name.clone()).spawn(move || opened.run(&stop))?,
+        );
         Ok(())
     }
 
