@@ -1,7 +1,7 @@
 //! Unsolicited SYNs (RFC 5382 REQ-4): silence for six seconds after the latest copy, because the inside
 //! may be opening the same connection at this moment; then ICMP 3/3, unless it did.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv6Addr, SocketAddrV4};
 
 use super::aftr::Aftr;
 use super::icmp_error::push_error;
@@ -69,17 +69,18 @@ impl HeldSyns {
         self.key.hash([attacked.ip().to_bits(), caller.ip().to_bits(), ports])
     }
 
-    fn find(&self, attacked: SocketAddrV4, caller: SocketAddrV4) -> Option<u32> {
+    /// Private callers overlap between B4s: `b4` tells them apart, none is a caller from the Internet.
+    fn find(&self, attacked: SocketAddrV4, caller: SocketAddrV4, b4: Option<Ipv6Addr>) -> Option<u32> {
         self.by_tuple.find(self.hash(attacked, caller), |id| {
             let syn = &self.slab[id];
-            syn.attacked == attacked && syn.caller == caller
+            syn.attacked == attacked && syn.caller == caller && syn.tunnel.map(|tunnel| tunnel.b4) == b4
         })
     }
 
     /// The inside opens the same connection: no error any more.
     pub(super) fn forget(&mut self, inside: SocketAddrV4, remote: SocketAddrV4) {
         if self.slab.len() > 0
-            && let Some(id) = self.find(inside, remote)
+            && let Some(id) = self.find(inside, remote, None)
         {
             self.remove(id);
         }
@@ -115,7 +116,7 @@ impl Aftr {
         let attacked = SocketAddrV4::new(flow.destination, flow.destination_port);
         let caller = SocketAddrV4::new(flow.source, flow.source_port);
         let syns = &mut self.held_syns;
-        if let Some(id) = syns.find(attacked, caller) {
+        if let Some(id) = syns.find(attacked, caller, tunnel.map(|tunnel| tunnel.b4)) {
             syns.slab[id].latest = now.stamp();
         } else {
             let hash = syns.hash(attacked, caller);

@@ -100,3 +100,21 @@ impl Subscribers {
         subscriber
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::session::Sessions;
+    use crate::engine::softwire::Softwires;
+
+    /// `docs/architecture.md` says what a record takes.
+    #[test]
+    fn records_are_as_small_as_the_architecture_says() {
+        let each = |memory: fn(u32) -> u64| (memory(1 << 20) - memory(1 << 19)) / (1 << 19);
+        let subscriber = size_of::<Subscriber>() as u64;
+        assert_eq!(subscriber, 80);
+        assert_eq!(each(Subscribers::memory), subscriber + 4 + 16);
+        assert_eq!(each(Softwires::memory), 64 + 4 + 16);
+        assert_eq!(each(Sessions::memory), 24 + 4 + 16 + 8);
+    }
+}
