@@ -45,10 +45,10 @@ fn a_wrong_configuration_is_refused_by_the_check_and_by_the_daemon() {
 #[test]
 fn the_right_configuration_is_summed_up() {
     let output = aftr(&["check", &file("summed-up", CONFIG)]);
-    assert_ends(&output, 0, &["16 addresses", "MiB"]);
+    assert_ends(&output, 0, &["external addresses      16", "subscribers             2016", "MiB"]);
     let output = aftr(&["check", "--json", &file("summed-up-json", CONFIG)]);
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(summary["external-addresses"], 16);
+    assert_eq!((&summary["external-addresses"], &summary["subscribers"]), (&16.into(), &2016.into()));
 }
 
 #[test]
