@@ -1,5 +1,6 @@
 //! The command: isolate, build, play, and stay if asked to.
 
+use std::fs::OpenOptions;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -7,6 +8,9 @@ use super::report::Report;
 use super::topology::{CONFIGURATION, Topology};
 use super::{live, scenes};
 use crate::engine::Config;
+
+/// Exit status of a command that this host lacks something for.
+const HOST_LACKS: u8 = 3;
 
 /// Arguments of `aftr lab`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +35,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.print_config {
         print!("{CONFIGURATION}");
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        eprintln!(
+            "aftr: the lab needs /dev/net/tun: {error}\n  where it is missing:    sudo modprobe tun\n  \
+             where it is forbidden:  sudo chmod 0666 /dev/net/tun  (as Debian has it), or sudo aftr lab\n  \
+             in a container:         add --device /dev/net/tun"
+        );
+        return Ok(ExitCode::from(HOST_LACKS));
     }
     let start = Instant::now();
     Topology::isolate()?;
