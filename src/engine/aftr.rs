@@ -298,6 +298,9 @@ impl Aftr {
 fn fixed_keys_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
     let deterministic_pool = old.nat.deterministic.is_some()
         && old.nat.external_ip_address_pool != new.nat.external_ip_address_pool;
+    // RFC 7422: whose ports are whose follows from the order of the prefixes.
+    let deterministic_prefixes =
+        old.nat.deterministic.is_some() && old.softwire.b4_prefixes != new.softwire.b4_prefixes;
     let differences = [
         ("softwire.aftr-ipv6-addr", old.softwire.aftr_ipv6_addr != new.softwire.aftr_ipv6_addr),
         ("softwire.subscriber-mask-v6", old.softwire.subscriber_mask_v6 != new.softwire.subscriber_mask_v6),
@@ -305,6 +308,7 @@ fn fixed_keys_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
         ("nat.port-set.port-set-size", Layout::new(&old.nat) != Layout::new(&new.nat)),
         ("nat.deterministic", old.nat.deterministic != new.nat.deterministic),
         ("nat.external-ip-address-pool (with nat.deterministic)", deterministic_pool),
+        ("softwire.b4-prefixes (with nat.deterministic)", deterministic_prefixes),
         ("nat.mapping-limits", old.nat.tables != new.nat.tables),
         ("nat.syn-held-max", old.nat.syn_held_max != new.nat.syn_held_max),
         ("nat.mapping-table", old.nat.mapping_table != new.nat.mapping_table),

@@ -15,13 +15,15 @@ pub(super) fn check_ttl(inner: &Inner, reason: DropReason) -> Result<(), DropRea
     if inner.ttl <= 1 { Err(reason) } else { Ok(()) }
 }
 
-/// The same for a packet from the Internet: where the kernel routes, it has done so already.
+/// The same for a packet from the Internet: where the kernel routes, it has taken its hop already, and
+/// what is left may be 1.
 #[inline]
 pub(super) fn check_ttl_from_internet(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
-    match aftr.settings.ttl {
-        TtlBy::Engine => check_ttl(inner, DropReason::X4Ttl),
-        TtlBy::Kernel => Ok(()),
-    }
+    let used_up = match aftr.settings.ttl {
+        TtlBy::Engine => inner.ttl <= 1,
+        TtlBy::Kernel => inner.ttl == 0,
+    };
+    if used_up { Err(DropReason::X4Ttl) } else { Ok(()) }
 }
 
 /// Writes what decapsulation decided.
