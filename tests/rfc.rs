@@ -11,6 +11,8 @@ mod bed;
 mod order;
 #[path = "rfc/softwire.rs"]
 mod softwire;
+#[path = "rfc/fragments.rs"]
+mod fragments;
 #[path = "rfc/subscribers.rs"]
 mod subscribers;
 #[path = "rfc/udp.rs"]

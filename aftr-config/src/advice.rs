@@ -62,9 +62,8 @@ fn on_softwires(config: &Config, advice: &mut Vec<String>) {
     let option = if softwire.encapsulation_limit { 8 } else { 0 };
     if softwire.access_mtu < WHOLE_PACKET + option {
         advice.push(format!(
-            "softwire.access-mtu = {}: packets of more than {} octets do not fit the softwire, and are dropped \
-             and counted (drop.v6.mtu) as long as this version cannot fragment them; raise the MTU of the access \
-             network to {} or more (RFC 6333 section 5.3)",
+            "softwire.access-mtu = {}: packets of more than {} octets cross the softwire in fragments; raise the \
+             MTU of the access network to {} or more (RFC 6333 section 5.3)",
             softwire.access_mtu,
             softwire.tunnel_mtu(),
             WHOLE_PACKET + option
@@ -285,7 +284,7 @@ mod tests {
             (B4, "", "nobody may open a softwire"),
             (B4, "b4-prefixes = ['2001:db8:b4::/48', 'fe80::/10']", "a link-local address"),
             (MASK, "", "subscriber-mask-v6 = 128"),
-            (MTU, "access-mtu = 1539", "do not fit the softwire"),
+            (MTU, "access-mtu = 1539", "in fragments"),
             (POOL, "external-ip-pool = ['100.64.0.0/28']", "100.64.0.0/10"),
             (POOL, "external-ip-pool = ['192.0.2.1']\ndrain = ['192.0.2.1']", "every address is drained"),
         ] {

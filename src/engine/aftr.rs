@@ -18,7 +18,7 @@ use super::pass_through::PassThrough;
 use super::seed::{HashKey, Random, Seed};
 use super::session::Sessions;
 use super::settings::Settings;
-use super::softwire::Softwires;
+use super::softwire::{Identifications, Softwires};
 use super::subscriber::{Admission, Subscribers};
 use super::table::NONE;
 use super::time::Instant;
@@ -52,6 +52,7 @@ pub struct Aftr {
     pub(super) limiter: Limiter,
     pub(super) random: Random,
     pub(super) flow_label_key: HashKey,
+    pub(super) identifications: Identifications,
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
@@ -79,6 +80,7 @@ impl Aftr {
             held_syns: HeldSyns::new(config.nat.syn_held_max, random.hash_key(), now),
             limiter: Limiter::new(&mut random),
             flow_label_key: random.hash_key(),
+            identifications: Identifications::new(&mut random),
             random,
             counters: Counters::default(),
             events: Events::default(),
@@ -102,6 +104,7 @@ impl Aftr {
             + PassThrough::memory(tables.limit_pass_through_sessions)
             + HeldSyns::memory(config.nat.syn_held_max)
             + Limiter::memory()
+            + Identifications::memory()
     }
 
     /// Judges a batch: `verdicts[i]` says what to do with `batch[i]`, which was edited in place.

@@ -33,6 +33,8 @@ pub struct Counters {
     pub to_b4: Traffic,
     /// Of those, the ones that came from a softwire (RFC 4787 REQ-9).
     pub hairpinned: Traffic,
+    /// Pieces that followed a first one into a softwire (RFC 6333 section 6.3); `to_b4` counts the first.
+    pub fragments_to_b4: Traffic,
     /// Answered by the AFTR itself.
     pub replies: Traffic,
     /// Kept by the engine: unsolicited SYNs (RFC 5382 REQ-4).
@@ -64,6 +66,7 @@ impl Default for Counters {
             to_internet: Traffic::default(),
             to_b4: Traffic::default(),
             hairpinned: Traffic::default(),
+            fragments_to_b4: Traffic::default(),
             replies: Traffic::default(),
             held: 0,
             icmp_to_b4: 0,
@@ -104,6 +107,8 @@ impl Counters {
             ("to_b4.octets", self.to_b4.octets),
             ("hairpinned.packets", self.hairpinned.packets),
             ("hairpinned.octets", self.hairpinned.octets),
+            ("fragments_to_b4.packets", self.fragments_to_b4.packets),
+            ("fragments_to_b4.octets", self.fragments_to_b4.octets),
             ("replies.packets", self.replies.packets),
             ("replies.octets", self.replies.octets),
             ("held", self.held),

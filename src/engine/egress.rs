@@ -79,13 +79,11 @@ impl Aftr {
         self.softwires.slab[softwire].to_b4.count(packet.len());
         let tunnel = self.tunnel_of(softwire);
         self.encapsulate(packet, &tunnel);
+        let mtu = usize::from(self.settings.config.softwire.access_mtu);
+        if packet.len() > mtu {
+            self.fragment(packet, mtu);
+        }
         Verdict::ToB4
-    }
-
-    /// The place of fragmentation after encapsulation (RFC 6333 section 6.3): not built yet.
-    #[inline]
-    pub(super) fn fits_softwire(&self, length: usize) -> Result<(), DropReason> {
-        if length > self.settings.tunnel_mtu { Err(DropReason::V6Mtu) } else { Ok(()) }
     }
 
     /// A packet from the B4 keeps its mapping (RFC 4787 REQ-6).

@@ -91,10 +91,7 @@ fn translate_from_b4(
     let call = match aftr.pool.find(flow.destination) {
         None => None,
         Some(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
-            Ok(call) => {
-                aftr.fits_softwire(packet.len())?;
-                Some(call)
-            }
+            Ok(call) => Some(call),
             Err(reason) => return Ok(hairpin::refuse(aftr, packet, inner, flow, tunnel, reason, now)?),
         },
     };

@@ -43,7 +43,6 @@ fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> 
     match address {
         Some(address) => translate_from_internet(aftr, packet, &inner, &flow, address, now),
         None => {
-            aftr.fits_softwire(packet.len())?;
             let softwire = pass_through::softwire_of(aftr, &flow, now)?;
             Ok(aftr.send_into(packet, softwire))
         }
@@ -68,7 +67,6 @@ fn translate_from_internet(
         Ok(session) => session,
         Err(reason) => return unsolicited(aftr, packet, inner, flow, reason, now),
     };
-    aftr.fits_softwire(packet.len())?;
 
     aftr.use_session_from_internet(session, mapping, flow, remote, now);
     aftr.seen_from_internet(mapping, flow, now);

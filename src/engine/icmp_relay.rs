@@ -51,10 +51,7 @@ pub(super) fn from_b4(
     // (RFC 5508 REQ-7).
     let home = match aftr.pool.find(inner.destination) {
         None => None,
-        Some(_) => {
-            aftr.fits_softwire(packet.len())?;
-            Some(mapping_of_source(aftr, inner, &quoted)?)
-        }
+        Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
     };
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
@@ -84,7 +81,6 @@ pub(super) fn from_internet(
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
     let home = mapping_of_source(aftr, inner, &quoted)?;
-    aftr.fits_softwire(packet.len())?;
     deliver(aftr, packet, &quoted, home);
     Ok(aftr.send_to_b4(packet, home))
 }

@@ -16,7 +16,6 @@ pub(super) struct Settings {
     pub(super) ttl: TtlBy,
     /// The bits of a B4 address that name the subscriber.
     pub(super) subscriber_mask: u128,
-    pub(super) tunnel_mtu: usize,
     internal: Vec<RangeInclusive<u32>>,
     b4: Vec<RangeInclusive<u128>>,
 }
@@ -33,7 +32,6 @@ impl Settings {
             config: config.clone(),
             ttl,
             subscriber_mask: prefix_mask(softwire.subscriber_mask_v6),
-            tunnel_mtu: usize::from(softwire.tunnel_mtu()),
             internal: softwire.internal_prefixes.iter().map(range_v4).chain([own]).collect(),
             b4: softwire.b4_prefixes.iter().map(range_v6).collect(),
         }

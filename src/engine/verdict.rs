@@ -183,8 +183,6 @@ drop_reasons! {
     NatNoMapping = "drop.nat.nomap",
     /// The mapping does not let this remote side in.
     NatFilter = "drop.nat.filter",
-    /// Larger than the tunnel takes: not fragmented yet.
-    V6Mtu = "drop.v6.mtu",
 }
 
 impl DropReason {

@@ -73,6 +73,12 @@ impl Ipv6 {
         }
     }
 
+    /// The same header in front of another payload.
+    #[must_use]
+    pub fn with_payload(&self, next_header: u8, length: u16) -> Ipv6 {
+        Ipv6 { next_header, payload_length: length.into(), ..*self }
+    }
+
     /// Version: 6 in a valid header.
     #[inline]
     #[must_use]

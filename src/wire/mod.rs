@@ -4,6 +4,7 @@ mod packet;
 pub mod checksum;
 pub mod ipv6;
 pub mod extension;
+pub mod fragment;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod icmpv4;

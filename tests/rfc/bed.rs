@@ -413,6 +413,11 @@ impl Bed {
         sent
     }
 
+    /// The pieces that follow the packet sent last.
+    pub(crate) fn pieces(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.aftr.poll_packet()).map(|(packet, _)| packet.bytes().to_vec()).collect()
+    }
+
     fn fetch_events(&mut self) {
         while let Some(event) = self.aftr.poll_event() {
             self.events.push(event);

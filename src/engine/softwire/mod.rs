@@ -4,8 +4,10 @@
 mod outer;
 mod decapsulate;
 mod encapsulate;
+mod fragment;
 mod table;
 
 pub(super) use decapsulate::decapsulate;
+pub(super) use fragment::Identifications;
 pub(super) use outer::{Outer, Tunnel, check_outer};
 pub(super) use table::Softwires;
