@@ -277,10 +277,39 @@ fn packets_from_the_internet() {
     }
 }
 
+/// Configurations that hostile bytes are thrown at: each turns something on that the others have off.
+fn hostile_beds() -> Vec<Bed> {
+    let pass = "[[nat.nat-pass-through]]\nprefix = \"203.0.113.2/32\"";
+    let statics = format!(
+        "[[nat.mapping-table]]\nb4-ipv6-address = \"{A}\"\ntransport-protocol = \"tcp\"\ninternal-src-address = \"10.0.0.2\"\n\
+         internal-src-port = 80\nexternal-src-address = \"192.0.2.3\"\nexternal-src-port = 8080"
+    );
+    let deterministic = "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/27\"]\n[nat.deterministic]";
+    let small = "[nat.mapping-limits]\nlimit-port-mappings = 20\nlimit-sessions = 10\nlimit-subscribers = 3\nlimit-softwires = 3";
+    vec![
+        Bed::new(),
+        Bed::with("access-mtu = 1280\nencapsulation-limit = true\nflow-label = \"hash\"", "", pass),
+        Bed::with(
+            "answer-unknown-b4 = true",
+            "filtering-type = \"address-dependent\"\npool-echo = true\nudp-reject = true",
+            &statics,
+        ),
+        Bed::with("", "tcp-mid-session = \"rst\"", deterministic),
+        Bed::with(
+            "max-softwires-per-subscriber = 2",
+            "filtering-type = \"address-and-port-dependent\"\nsyn-held-max = 3",
+            small,
+        ),
+    ]
+}
+
+/// `HOSTILE_ROUNDS=20000000 cargo test --release --test rfc nothing_panics` goes on for longer.
 #[test]
-fn under_ecn_and_any_bytes_nothing_panics_and_nothing_is_made() {
+fn whatever_bytes_come_nothing_panics_and_every_packet_is_counted_once() {
     covers("INV-8");
     covers("M47");
+    let rounds =
+        std::env::var("HOSTILE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000u64);
     let mut state = 0x1234_5678_9abc_def0u64;
     let mut random = move || {
         state ^= state << 13;
@@ -288,24 +317,76 @@ fn under_ecn_and_any_bytes_nothing_panics_and_nothing_is_made() {
         state ^= state << 17;
         state
     };
-    let mut bed = Bed::new();
-    let external = bed.open_udp(A, 5000);
-    let seeds = [
-        encapsulate(A, T, 0, 4, &[], &udp(H, 5000, R1, 80).bytes()),
-        encapsulate(A, T, 0, 60, &[4, 0, 4, 1, 4, 1, 1, 0], &tcp(H, 5001, R1, 80, SYN).bytes()),
-        encapsulate(A, T, 0, 4, &[], &icmp(H, R1, 3, 3, [0; 4], &udp(R1, 80, H, 5000).bytes()).bytes()),
-        udp(R1, 80, *external.ip(), external.port()).bytes(),
-        icmp(R1, *external.ip(), 11, 0, [0; 4], &udp(*external.ip(), external.port(), R1, 80).bytes())
-            .bytes(),
-    ];
-    for round in 0..100_000u64 {
-        let mut bytes = seeds[(random() % 5) as usize].clone();
-        for _ in 0..random() % 4 {
-            let at = random() as usize % bytes.len();
-            bytes[at] ^= 1 << (random() % 8);
-        }
-        bytes.truncate(bytes.len().saturating_sub(if round % 3 == 0 { random() as usize % 60 } else { 0 }));
-        let side = if random() % 2 == 0 { Side::B4 } else { Side::Internet };
+    let mut beds = hostile_beds();
+    for round in 0..rounds {
+        let at = (round % beds.len() as u64) as usize;
+        let bed = &mut beds[at];
+        let bytes = hostile_packet(bed, &mut random);
+        let side = if bytes.first().is_some_and(|first| first >> 4 == 6) == (random() % 50 > 0) {
+            Side::B4
+        } else {
+            Side::Internet
+        };
         bed.send(&bytes, side);
+        bed.pieces();
+        bed.events.clear();
+        if round % 64 < 5 {
+            bed.advance_millis(random() % [10, 1000, 400_000][(random() % 3) as usize]);
+        }
     }
+}
+
+/// A valid packet of some kind, often with a few bits wrong, a checksum made right again, or an end cut off.
+fn hostile_packet(bed: &Bed, random: &mut impl FnMut() -> u64) -> Vec<u8> {
+    let mapped = bed.aftr.mappings(bed.now).nth((random() % 8) as usize).map(|mapping| mapping.external);
+    let external = mapped.unwrap_or_else(|| std::net::SocketAddrV4::new([192, 0, 2, 3].into(), 8080));
+    let b4 = [A, A2, B, X][(random() % 4) as usize];
+    let remote = [R1, R2, *external.ip()][(random() % 3) as usize];
+    let (port, flags) = (5000 + (random() % 4) as u16, (random() % 64) as u8);
+    let quoted = udp(*external.ip(), external.port(), remote, 80).bytes();
+    let inner = match random() % 6 {
+        0 => udp(H, port, remote, external.port()),
+        1 => tcp(H, port, remote, external.port(), flags),
+        2 => echo(H, remote, [0, 8, 13][(random() % 3) as usize], port),
+        3 => icmp(
+            H,
+            remote,
+            [3, 11, 12][(random() % 3) as usize],
+            3,
+            [0; 4],
+            &udp(remote, 80, H, port).bytes(),
+        ),
+        4 => icmp(remote, *external.ip(), 3, 4, [0; 4], &quoted),
+        _ => tcp(remote, 80, *external.ip(), external.port(), flags),
+    };
+    let mut inner = inner.ttl((random() % 4) as u8 * 30).bytes();
+    if random() % 8 == 0 {
+        inner.resize(inner.len() + (random() % 3000) as usize, 9);
+        let length = inner.len() as u16;
+        inner[2..4].copy_from_slice(&length.to_be_bytes());
+    }
+    for _ in 0..random() % 4 {
+        let at = random() as usize % inner.len();
+        inner[at] ^= 1 << (random() % 8);
+    }
+    if random() % 2 == 0 && inner[0] & 15 >= 5 && inner.len() >= usize::from(inner[0] & 15) * 4 {
+        let header = usize::from(inner[0] & 15) * 4;
+        inner[10..12].fill(0);
+        let sum = pnet_packet::util::checksum(&inner[..header], 5);
+        inner[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let option = [4, 0, random() as u8 & 0xc7, 4, 0, 0, 0, 0];
+    let mut bytes = match random() % 4 {
+        0 => inner,
+        1 => encapsulate(b4, T, random() as u8, 60, &option, &inner),
+        _ => encapsulate(b4, T, random() as u8 & 3, 4, &[], &inner),
+    };
+    if random() % 10 == 0 {
+        bytes.truncate(random() as usize % (bytes.len() + 1));
+    }
+    if random() % 10 == 0 && !bytes.is_empty() {
+        let at = random() as usize % bytes.len();
+        bytes[at] ^= 1 << (random() % 8);
+    }
+    bytes
 }
