@@ -95,16 +95,13 @@ fn translate_from_b4(
             Err(reason) => return Ok(hairpin::refuse(aftr, packet, inner, flow, tunnel, reason, now)?),
         },
     };
-    let plan = match known {
-        Some(_) => None,
-        None => Some(aftr.plan_mapping(admission, tunnel, flow, now)?),
+    let found = match known {
+        Some(mapping) => Ok(mapping),
+        None => Err(aftr.plan_mapping(admission, tunnel, flow, now)?),
     };
 
     let softwire = aftr.settle(admission, tunnel, now);
-    let mapping = match (known, plan) {
-        (None, Some(plan)) => aftr.create_mapping(plan, softwire, flow, now),
-        (known, _) => known.unwrap_or_default(),
-    };
+    let mapping = found.unwrap_or_else(|plan| aftr.create_mapping(plan, softwire, flow, now));
     aftr.use_session_from_b4(session, mapping, flow, now);
     aftr.refresh(mapping, flow, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());

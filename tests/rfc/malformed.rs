@@ -360,7 +360,7 @@ fn hostile_packet(bed: &Bed, random: &mut impl FnMut() -> u64) -> Vec<u8> {
         _ => tcp(remote, 80, *external.ip(), external.port(), flags),
     };
     let mut inner = inner.ttl((random() % 4) as u8 * 30).bytes();
-    if random() % 8 == 0 {
+    if random().is_multiple_of(8) {
         inner.resize(inner.len() + (random() % 3000) as usize, 9);
         let length = inner.len() as u16;
         inner[2..4].copy_from_slice(&length.to_be_bytes());
@@ -369,7 +369,7 @@ fn hostile_packet(bed: &Bed, random: &mut impl FnMut() -> u64) -> Vec<u8> {
         let at = random() as usize % inner.len();
         inner[at] ^= 1 << (random() % 8);
     }
-    if random() % 2 == 0 && inner[0] & 15 >= 5 && inner.len() >= usize::from(inner[0] & 15) * 4 {
+    if random().is_multiple_of(2) && inner[0] & 15 >= 5 && inner.len() >= usize::from(inner[0] & 15) * 4 {
         let header = usize::from(inner[0] & 15) * 4;
         inner[10..12].fill(0);
         let sum = pnet_packet::util::checksum(&inner[..header], 5);
@@ -381,10 +381,10 @@ fn hostile_packet(bed: &Bed, random: &mut impl FnMut() -> u64) -> Vec<u8> {
         1 => encapsulate(b4, T, random() as u8, 60, &option, &inner),
         _ => encapsulate(b4, T, random() as u8 & 3, 4, &[], &inner),
     };
-    if random() % 10 == 0 {
+    if random().is_multiple_of(10) {
         bytes.truncate(random() as usize % (bytes.len() + 1));
     }
-    if random() % 10 == 0 && !bytes.is_empty() {
+    if random().is_multiple_of(10) && !bytes.is_empty() {
         let at = random() as usize % bytes.len();
         bytes[at] ^= 1 << (random() % 8);
     }
