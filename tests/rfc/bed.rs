@@ -250,6 +250,12 @@ impl Outcome {
         Seen::read(&self.bytes)
     }
 
+    /// The bytes that left to the Internet, of which the transport checksum cannot be read.
+    pub(crate) fn to_internet_unread(&self) -> Vec<u8> {
+        assert_eq!(self.verdict, Verdict::ToInternet, "{self:?}");
+        self.bytes.clone()
+    }
+
     /// The IPv4 packet that left into the softwire of `b4`.
     pub(crate) fn to_b4(&self, b4: &str) -> Seen {
         assert_eq!(self.verdict, Verdict::ToB4, "{self:?}");
