@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
+use super::egress;
 use super::icmp_error::push_error;
 use super::inner::Inner;
 use super::ip_options;
@@ -60,6 +61,12 @@ pub(super) fn from_b4(
         None => None,
         Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
     };
+    if home.is_none() {
+        // RFC 1812 section 4.3.2.7: nobody is told about an error.
+        egress::check_external_mtu(aftr, inner).map_err(|refusal| refusal.reason)?;
+    }
+    // RFC 6864 section 5.3.1: many hosts send from one address.
+    let identification = aftr.identification_for(inner, *external.ip(), Protocol::Icmp, now)?;
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
 
@@ -69,6 +76,7 @@ pub(super) fn from_b4(
         header.set_source(*external.ip());
         header.set_tos(inner.tos);
     }
+    egress::write_identification(packet, identification);
     match home {
         None => Ok(aftr.send_to_internet(packet)),
         Some(home) => {
@@ -100,10 +108,17 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
     let Some(called) = called else { return };
     let external = aftr.mappings.slab[called].external();
-    // A call from another home bears that home's external address.
-    let home = aftr.pool.find(quoted.source).and_then(|address| {
-        aftr.ports.mapping_at(Place { address, protocol: quoted.protocol, port: quoted.source_port })
-    });
+    // A call from another home bears that home's external address. What we sent ourselves, or for a mapping
+    // that has ended, nobody asks for any more.
+    let home = match aftr.pool.find(quoted.source) {
+        None if quoted.source == AFTR_IPV4 => return,
+        None => None,
+        Some(address) => {
+            let place = Place { address, protocol: quoted.protocol, port: quoted.source_port };
+            let Some(home) = aftr.ports.mapping_at(place) else { return };
+            Some(home)
+        }
+    };
     let limits = &aftr.settings.config.icmp;
     let may_tell = match home {
         Some(home) => {
