@@ -58,7 +58,7 @@ use teller::Teller;
 /// Steps of one story: long enough for tables to fill, and for days to pass.
 const STORY: u64 = 20_000;
 /// How many configurations there are.
-const VARIANTS: usize = 6;
+const VARIANTS: usize = 10;
 
 /// The configurations that stories play under.
 fn variant(number: usize) -> (Config, TtlBy) {
@@ -69,12 +69,26 @@ fn variant(number: usize) -> (Config, TtlBy) {
         "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\"]";
     const LIMITS: &str = "[nat.session-limits]\nlimit-per-mapping = 3\nlimit-per-subscriber = 12\n\
         inbound-half-open-per-mapping = 1\ninbound-half-open-per-subscriber = 2";
+    const FEW_PIECES: &str = "[nat.fragments]\nlimit-per-subscriber = 4\nlimit = 12\n\
+        [softwire.reassembly]\nlimit-per-subscriber = 4\nlimit = 12";
+    const FEW_OCTETS: &str = "[nat.fragments]\noctets-per-subscriber = 131072\noctets = 262144\n\
+        [softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 262144";
     match number {
         0 => (bed::config("", "", ""), TtlBy::Engine),
         1 => (bed::config("", "filtering-type = \"address-dependent\"", ""), TtlBy::Kernel),
         2 => (bed::config("", "filtering-type = \"address-and-port-dependent\"", LIMITS), TtlBy::Engine),
         3 => (bed::config("", TIGHT, ONE_ADDRESS), TtlBy::Engine),
         4 => (bed::config("max-softwires-per-subscriber = 2", "", LIMITS), TtlBy::Kernel),
+        6 => (bed::config("df-policy = \"honour\"\naccess-mtu = 1400", "", FEW_PIECES), TtlBy::Engine),
+        7 => {
+            let softwire = "df-policy = \"honour\"\nencapsulation-limit = true";
+            (bed::config(softwire, "external-mtu = 576", ""), TtlBy::Kernel)
+        }
+        8 => (bed::config("access-mtu = 9000", "external-mtu = 9000", FEW_OCTETS), TtlBy::Engine),
+        9 => {
+            let nat = "external-mtu = 1400\ntimers.fragment-min-timeout = 5";
+            (bed::config("access-mtu = 1280\nencapsulation-limit = true", nat, FEW_PIECES), TtlBy::Engine)
+        }
         _ => (bed::config("b4-address-change-limit = 60", TIGHT, LIMITS), TtlBy::Engine),
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn datagram(told: &Datagram, model: &Model) -> Option<Ip> {
             (told.kind, remote(0, 0), SocketAddrV4::new(pool_address(&model.config, address), port))
         }
     };
-    Some(packet(told, kind, source, destination, b4_of(told.way).is_some()))
+    let packet = packet(told, kind, source, destination, b4_of(told.way).is_some());
+    (packet.len() <= 65_535).then_some(packet)
 }
 
 /// A packet between these ends; a reply has its identifier from its destination.
@@ -128,7 +129,7 @@ fn udp(told: &Datagram, source: SocketAddrV4, destination: SocketAddrV4) -> Vec<
     let mut segment = vec![0; 8];
     set_word(&mut segment, 0, source.port());
     set_word(&mut segment, 2, destination.port());
-    set_word(&mut segment, 4, 8 + told.length);
+    set_word(&mut segment, 4, 8u16.saturating_add(told.length));
     segment.extend(filler(told));
     segment
 }
@@ -202,6 +203,9 @@ pub(crate) fn encapsulated(inner: &Ip, b4: Ipv6Addr, told: &Outer, config: &Conf
     let has_limit_inside = told.limit == 2 || (told.limit == 1 && told.fragment.is_none());
     let next = if has_limit_inside { 60 } else { 4 };
     let whole = if has_limit_inside { [&LIMIT[..], &inner.bytes].concat() } else { inner.bytes.clone() };
+    if whole.len() > 65_535 {
+        return None;
+    }
     let Some(cut) = told.fragment else {
         let bytes = ipv6(b4, to, told.class, next, &whole);
         let (class, number) = (told.class, inner.number);

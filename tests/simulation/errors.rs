@@ -151,7 +151,7 @@ impl Judge {
         let remote = SocketAddrV4::new(build::remote_address(0), 80);
         let lost = build::small(kind, external, remote, true);
         let error = build::message(ROUTER, *external.ip(), [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
-        self.from_internet(&error)
+        self.packet_from_internet(&error)
     }
 
     /// A host says that it has no use for a packet that it got.
@@ -168,7 +168,7 @@ impl Judge {
         }
         let b4 = self.model.softwire(mapping.softwire).b4;
         let outer = build::encapsulated(&error, b4, &WHOLE, &self.model.config).expect("all of it");
-        self.from_b4(&outer)
+        self.packet_from_b4(&outer)
     }
 
     /// Whoever got one of the last packets, or a router before, complains.
@@ -184,12 +184,12 @@ impl Judge {
         let (from, to) = (address(16), address(12));
         let quotation = &inner[..inner.len().min(usize::from(quoted))];
         if side == Side::Internet {
-            return self.from_internet(&build::message(ROUTER, to, start, quotation));
+            return self.packet_from_internet(&build::message(ROUTER, to, start, quotation));
         }
         let error = build::message(from, to, start, quotation);
         let b4 = build::address6(&bytes, 24);
         let outer = build::encapsulated(&error, b4, &WHOLE, &self.model.config).expect("all of it");
-        self.from_b4(&outer)
+        self.packet_from_b4(&outer)
     }
 
     fn pick(&self, nth: u8) -> Option<(Vec<u8>, Side)> {

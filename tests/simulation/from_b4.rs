@@ -25,7 +25,7 @@ struct Passage {
 }
 
 impl Judge {
-    pub(crate) fn from_b4(&mut self, outer: &Outer6) -> Result<(), Difference> {
+    pub(crate) fn packet_from_b4(&mut self, outer: &Outer6) -> Result<(), Difference> {
         let mut came = self.offer(&outer.bytes, Side::B4);
         let owner = self.model.home_of(outer.b4);
         match self.model.reassembly.arrives(outer, owner, self.model.now) {
@@ -127,7 +127,7 @@ impl Judge {
             Err(refusal) => refusal,
             Ok(segment) => match self.may_pass(ip, &segment, sender) {
                 Ok(passage) => return self.passes(came, ip, &segment, sender, &passage, given),
-                Err((reason, _)) if reason.is_hold(&segment) => {
+                Err((reason, _)) if is_held(reason, &segment) => {
                     agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
                     let host = sender.b4.octets();
                     let stand_in = Ipv4Addr::new(240, host[6], host[15], ip.source().octets()[3]);
@@ -287,15 +287,8 @@ fn decapsulated_tos(inner: u8, outer: u8) -> Option<u8> {
     figure[usize::from(inner & 3)][usize::from(outer & 3)].map(|ecn| outer & !3 | ecn)
 }
 
-/// RFC 5382 REQ-4.
-pub(crate) trait Unsolicited {
-    /// Whether a packet that is refused for this is kept for six seconds.
-    fn is_hold(self, segment: &Segment) -> bool;
-}
-
-impl Unsolicited for DropReason {
-    fn is_hold(self, segment: &Segment) -> bool {
-        let is_syn = segment.kind == Kind::Tcp && segment.flags & 0x12 == 2;
-        is_syn && matches!(self, DropReason::NatNoMapping | DropReason::NatFilter)
-    }
+/// RFC 5382 REQ-4: whether a packet that is refused for this is kept for six seconds.
+pub(crate) fn is_held(reason: DropReason, segment: &Segment) -> bool {
+    let is_syn = segment.kind == Kind::Tcp && segment.flags & 0x12 == 2;
+    is_syn && matches!(reason, DropReason::NatNoMapping | DropReason::NatFilter)
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use aftr::engine::{DropReason, TtlBy, Verdict};
 use aftr::wire::Side;
 
-use crate::from_b4::Unsolicited;
+use crate::from_b4::is_held;
 use crate::ip::{End, Icmp, Ip, Segment};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
@@ -13,7 +13,7 @@ use crate::model::Flow;
 use crate::pieces::{Arrival, Fate, Key, Ports};
 
 impl Judge {
-    pub(crate) fn from_internet(&mut self, ip: &Ip) -> Result<(), Difference> {
+    pub(crate) fn packet_from_internet(&mut self, ip: &Ip) -> Result<(), Difference> {
         let mut came = self.offer(&ip.bytes, Side::Internet);
         self.checked_from_internet(&mut came, ip)?;
         self.nothing_more(&came)
@@ -65,7 +65,7 @@ impl Judge {
         let entered = segment.and_then(|segment| Ok((segment, self.may_come_in(&segment)?)));
         let reason = match (entered, segment) {
             (Ok((segment, at)), _) => return self.comes_in(came, ip, &segment, at),
-            (Err(reason), Ok(segment)) if reason.is_hold(&segment) => {
+            (Err(reason), Ok(segment)) if is_held(reason, &segment) => {
                 agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
                 self.model.hold_syn(segment.destination, segment.source);
                 return Ok((Fate::Refused(DropReason::NatNoMapping), 0));

@@ -113,7 +113,7 @@ impl Judge {
         let Some(packet) = build::encapsulated(&request, b4, &outer, &self.model.config) else {
             return Ok(());
         };
-        self.from_b4(&packet)
+        self.packet_from_b4(&packet)
     }
 
     pub(crate) fn local_reply(&mut self, came: &mut Came, ip: &Ip, sender: Sender) -> Result<(), Difference> {

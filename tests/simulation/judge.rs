@@ -132,10 +132,10 @@ impl Judge {
             }
         };
         match build::b4_of(told.way) {
-            None => self.from_internet(&ip),
+            None => self.packet_from_internet(&ip),
             Some(b4) => match build::encapsulated(&ip, b4, outer, &self.model.config) {
                 None => Ok(()),
-                Some(packet) => self.from_b4(&packet),
+                Some(packet) => self.packet_from_b4(&packet),
             },
         }
     }

@@ -169,7 +169,8 @@ impl Judge {
             let mut whole = [&expected.bytes[..20], &options, part].concat();
             whole[0] = 0x40 | (header / 4) as u8;
             set_word(&mut whole, 2, bytes.len() as u16);
-            set_word(&mut whole, 6, place + (at / 8) as u16 | if is_last { 0 } else { 0x2000 });
+            let more = if is_last { 0 } else { 0x2000 };
+            set_word(&mut whole, 6, (place + (at / 8) as u16) | more);
             let whole = Ip { bytes: whole, number: expected.number }.sealed();
             agree!(bytes == whole.bytes, "a piece left as {bytes:02x?}\nexpected {:02x?}", whole.bytes);
             self.remember(bytes, Side::Internet, expected.number);
