@@ -77,6 +77,7 @@ impl Model {
 impl Judge {
     pub(crate) fn error_from_internet(&mut self, came: &mut Came, ip: &Ip) -> Result<(), Difference> {
         let found = checked(ip).and_then(|quoted| self.model.sender_of(ip.destination(), &quoted));
+        let found = found.and_then(|at| self.fits(ip, DropReason::X4Mtu).map(|()| at));
         let at = match found {
             Ok(at) => at,
             Err(reason) => return self.dropped(came, reason),
@@ -126,7 +127,9 @@ impl Judge {
         };
         let at = known.ok_or(DropReason::NatNoMapping)?;
         if self.model.has_address(ip.destination()) {
-            return Ok((entry, at, Some(self.model.sender_of(ip.destination(), &quoted)?)));
+            let home = self.model.sender_of(ip.destination(), &quoted)?;
+            self.fits(ip, DropReason::InMtu)?;
+            return Ok((entry, at, Some(home)));
         }
         // RFC 6864 section 4.3; nobody is told about an error.
         if ip.df() && ip.len() > usize::from(self.model.config.nat.external_mtu) {

@@ -168,6 +168,7 @@ impl Judge {
             if let Some(mtu) = self.honoured_mtu(ip, model.mappings[at].softwire) {
                 return Err((DropReason::InMtu, Some((3, 4, mtu))));
             }
+            self.fits(ip, DropReason::InMtu).map_err(silent)?;
             called = Some(at);
         } else {
             let mtu = usize::from(model.config.nat.external_mtu);
@@ -186,6 +187,12 @@ impl Judge {
         let mtu = self.model.tunnel_mtu(softwire);
         let honours = self.model.config.softwire.df_policy == aftr_config::DfPolicy::Honour;
         (honours && ip.df() && ip.len() > mtu).then_some(mtu)
+    }
+
+    /// An IPv6 packet holds 65535 octets.
+    pub(crate) fn fits(&self, ip: &Ip, reason: DropReason) -> Result<(), DropReason> {
+        let added = if self.model.config.softwire.encapsulation_limit { 8 } else { 0 };
+        if ip.len() + added > 65_535 { Err(reason) } else { Ok(()) }
     }
 
     fn passes(
@@ -267,7 +274,7 @@ impl Judge {
         let Some(called) = model.at(kind, called) else { return lost };
         let mapping = &model.mappings[called];
         let (softwire, internal) = (mapping.softwire, *mapping.internal.ip());
-        if self.honoured_mtu(ip, softwire).is_some() {
+        if self.honoured_mtu(ip, softwire).is_some() || self.fits(ip, DropReason::InMtu).is_err() {
             return Ok(Some(DropReason::InMtu));
         }
         let sent = sent.with_address(End::Destination, internal).with_ttl(ip.ttl() - 1);

@@ -94,6 +94,10 @@ impl Judge {
             self.told(came, DropReason::X4Mtu, (3, 4, mtu), ip, None)?;
             return Ok((Fate::Refused(DropReason::X4Mtu), 0));
         }
+        if let Err(reason) = self.fits(ip, DropReason::X4Mtu) {
+            self.dropped(came, reason)?;
+            return Ok((Fate::Refused(reason), 0));
+        }
         self.reaches_a_b4(came)?;
         self.model.passed(at, Flow { kind: segment.kind, flags: segment.flags }, segment.source, false);
         let mss = self.model.most_mss(mapping.softwire);

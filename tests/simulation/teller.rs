@@ -210,7 +210,7 @@ impl Teller {
                 dice.below(most) as u16
             }
             // As much as an IPv4 packet holds, or nearly.
-            3 if dice.one_in(50) => 65_472 + dice.below(44) as u16,
+            3 if dice.one_in(50) => 65_495 + dice.below(20) as u16,
             3..8 => dice.below(80) as u16,
             _ => 8,
         };
