@@ -227,6 +227,9 @@ pub(crate) fn encapsulated(inner: &Ip, b4: Ipv6Addr, told: &Outer, config: &Conf
     fragment.extend(cut.id.to_be_bytes());
     let in_front = if told.limit == 1 { [&[44], &LIMIT[1..]].concat() } else { Vec::new() };
     let payload = [&in_front[..], &fragment, &data].concat();
+    if payload.len() > 65_535 {
+        return None;
+    }
     let bytes = ipv6(b4, to, told.class, if told.limit == 1 { 60 } else { 44 }, &payload);
     let number = if cut.is_forged { 0 } else { inner.number };
     let fragment = Some(Fragment6 { id: cut.id, offset: start, more });

@@ -83,7 +83,7 @@ impl Judge {
                 bytes[0] ^= 1 << (4 + dice.below(4));
                 DropReason::V6Short
             }
-            2 => {
+            2 if bytes.len() < 30_000 => {
                 let longer = bytes.len() - 40 + 1 + dice.below(30_000) as usize;
                 set_word(&mut bytes, 4, longer as u16);
                 DropReason::V6Len
