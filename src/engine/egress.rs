@@ -8,7 +8,6 @@ use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::Ipv4;
-use crate::wire::ipv6;
 use aftr_config::{DfPolicy, Protocol};
 
 /// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
@@ -67,22 +66,13 @@ pub(super) fn check_tunnel_mtu(
     now: Instant,
 ) -> Result<(), Refusal> {
     if aftr.settings.config.softwire.df_policy == DfPolicy::FragmentOuter || !inner.dont_fragment {
-        return Ok(check_room(aftr, inner, reason)?);
+        return Ok(());
     }
     let mtu = aftr.tunnel_mtu(softwire, now);
     if inner.total_length > usize::from(mtu) {
         return Err(Refusal { reason, answer: Answer::TooBig(mtu) });
     }
     Ok(())
-}
-
-/// An IPv6 packet holds 65535 octets behind its header: an IPv4 packet with a Tunnel Encapsulation Limit in
-/// front of it may be more.
-#[inline]
-pub(super) fn check_room(aftr: &Aftr, inner: &Inner, reason: DropReason) -> Result<(), DropReason> {
-    let config = &aftr.settings.config.softwire;
-    let added = usize::from(config.access_mtu - config.tunnel_mtu()) - ipv6::HEADER;
-    if inner.total_length + added > usize::from(u16::MAX) { Err(reason) } else { Ok(()) }
 }
 
 fn decrement_ttl(packet: &mut Packet) {

@@ -61,10 +61,9 @@ pub(super) fn from_b4(
         None => None,
         Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
     };
-    // RFC 1812 section 4.3.2.7: nobody is told about an error.
-    match home {
-        None => egress::check_external_mtu(aftr, inner).map_err(|refusal| refusal.reason)?,
-        Some(_) => egress::check_room(aftr, inner, DropReason::InMtu)?,
+    if home.is_none() {
+        // RFC 1812 section 4.3.2.7: nobody is told about an error.
+        egress::check_external_mtu(aftr, inner).map_err(|refusal| refusal.reason)?;
     }
     // RFC 6864 section 5.3.1: many hosts send from one address.
     let identification = aftr.identification_for(inner, *external.ip(), Protocol::Icmp, now)?;
@@ -98,7 +97,6 @@ pub(super) fn from_internet(
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
     let home = mapping_of_source(aftr, inner, &quoted)?;
-    egress::check_room(aftr, inner, DropReason::X4Mtu)?;
     deliver(aftr, packet, &quoted, home);
     Ok(aftr.send_into(packet, aftr.mappings.slab[home].softwire, now))
 }

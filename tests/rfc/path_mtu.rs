@@ -296,20 +296,6 @@ fn a_narrow_path_lowers_the_mss() {
 }
 
 #[test]
-fn what_is_too_large_for_an_ipv6_packet_goes_no_further() {
-    covers("6333-6.3-a");
-    let mut bed = Bed::with("encapsulation-limit = true", "", "");
-    let external = bed.open_udp(A, 5000);
-    let outcome = bed.down(large(external, 65_527));
-    assert_eq!(outcome.verdict, Verdict::ToB4);
-    let sizes: usize =
-        [vec![outcome.bytes], bed.pieces()].concat().iter().map(|piece| piece.len() - 48).sum();
-    assert_eq!(sizes, 65_535);
-    bed.down(large(external, 65_528)).dropped(DropReason::X4Mtu);
-    bed.up(B, udp(H, 6000, *external.ip(), external.port()).with_data(65_500)).dropped(DropReason::InMtu);
-}
-
-#[test]
 fn what_the_internet_does_not_take_is_told_or_cut() {
     covers("4787-REQ-13, 5508-7.1.1");
     covers("6864-4.3");
