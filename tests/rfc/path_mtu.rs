@@ -14,7 +14,7 @@ use crate::bed::*;
 const ROUTER: &str = "2001:db8:fffe::1";
 
 /// An ICMPv6 error about a packet of ours, as far as it fits.
-fn icmp6(source: &str, kind: u8, code: u8, parameter: u32, quoted: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp6(source: &str, kind: u8, code: u8, parameter: u32, quoted: &[u8]) -> Vec<u8> {
     let mut message = vec![kind, code, 0, 0];
     message.extend_from_slice(&parameter.to_be_bytes());
     message.extend_from_slice(&quoted[..quoted.len().min(1232)]);
