@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
 use super::icmp_error::push_error;
-use super::inner::Inner;
+use super::inner::{Inner, is_martian};
 use super::ip_options;
 use super::mapping::Place;
 use super::refusal::Answer;
@@ -100,10 +100,17 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
     let Some(called) = called else { return };
     let external = aftr.mappings.slab[called].external();
-    // A call from another home bears that home's external address.
-    let home = aftr.pool.find(quoted.source).and_then(|address| {
-        aftr.ports.mapping_at(Place { address, protocol: quoted.protocol, port: quoted.source_port })
-    });
+    // A call from another home bears that home's external address. Nobody else has one, nor an address
+    // that the Internet does not route: who says so has made the error up.
+    let home = match aftr.pool.find(quoted.source) {
+        None if is_martian(quoted.source) => return,
+        None => None,
+        Some(address) => {
+            let place = Place { address, protocol: quoted.protocol, port: quoted.source_port };
+            let Some(home) = aftr.ports.mapping_at(place) else { return };
+            Some(home)
+        }
+    };
     let limits = &aftr.settings.config.icmp;
     let may_tell = match home {
         Some(home) => {

@@ -357,8 +357,8 @@ fn whatever_bytes_come_nothing_panics_and_every_packet_is_counted_once() {
 /// A fragment of a packet: of few datagrams, so that they meet.
 fn a_piece(whole: Inner, random: &mut impl FnMut() -> u64) -> Inner {
     let whole = whole.loose((random() % 4) as u16);
-    let start = random() as usize % whole.payload.len() & !7;
-    let end = start + 8 + (random() as usize % 16 & !7);
+    let start = (random() as usize % whole.payload.len()) & !7;
+    let end = start + 8 + ((random() as usize % 16) & !7);
     let end = if random().is_multiple_of(3) { whole.payload.len() } else { end.min(whole.payload.len()) };
     let mut piece = whole.piece(start, end);
     if random().is_multiple_of(20) {
@@ -414,8 +414,8 @@ fn hostile_packet(bed: &Bed, random: &mut impl FnMut() -> u64) -> Vec<u8> {
     let mut bytes = match random() % 6 {
         0 => inner,
         4 => {
-            let start = random() as usize % inner.len() & !7;
-            let end = (start + 8 + (random() as usize % 64 & !7)).min(inner.len());
+            let start = (random() as usize % inner.len()) & !7;
+            let end = (start + 8 + ((random() as usize % 64) & !7)).min(inner.len());
             let identification = random() as u32 % 8;
             outer_piece(b4, identification, random() as u8 & 3, start, end < inner.len(), &inner[start..end])
         }
