@@ -89,8 +89,23 @@ pub(super) fn from_internet(
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
     let home = mapping_of_source(aftr, inner, &quoted)?;
+    let softwire = aftr.mappings.slab[home].softwire;
+    if aftr.settings.config.softwire.ptb_clamp {
+        clamp_mtu(&mut packet.bytes_mut()[inner.header_length..], aftr.tunnel_mtu(softwire, now));
+    }
     deliver(aftr, packet, &quoted, home);
-    Ok(aftr.send_into(packet, aftr.mappings.slab[home].softwire, now))
+    Ok(aftr.send_into(packet, softwire, now))
+}
+
+/// Has "fragmentation needed" name at most `most`; the checksum is made anew when the quotation is rewritten.
+fn clamp_mtu(message: &mut [u8], most: u16) {
+    const FRAGMENTATION_NEEDED: (u8, u8) = (icmpv4::kind::UNREACHABLE, 4);
+    if let Some(header) = Icmpv4::view_mut(message)
+        && (header.kind, header.code) == FRAGMENTATION_NEEDED
+        && header.sequence.get() > most
+    {
+        header.sequence = most.into();
+    }
 }
 
 /// Tells the sender of a packet that was lost on its way to a B4 (RFC 2473 section 8). `lost` is how the

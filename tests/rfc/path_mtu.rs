@@ -350,4 +350,14 @@ fn an_mtu_that_a_host_is_told_by_others_is_left_alone() {
     let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
     let seen = bed.down(icmp(R2, sent.source, 3, 4, [0, 0, 0x05, 0x78], &sent.bytes)).to_b4(A);
     assert_eq!(seen.payload[4..8], [0, 0, 0x05, 0x78]);
+    // Unless the operator wants it lowered to what the tunnel takes.
+    let mut bed = Bed::with("ptb-clamp = true", "", "");
+    let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    for (named, expected) in [(1500u16, 1460u16), (1400, 1400)] {
+        let [a, b] = named.to_be_bytes();
+        let seen = bed.down(icmp(R2, sent.source, 3, 4, [0, 0, a, b], &sent.bytes)).to_b4(A);
+        assert_eq!(seen.payload[6..8], expected.to_be_bytes());
+    }
+    let seen = bed.down(icmp(R2, sent.source, 3, 3, [0, 0, 0xff, 0xff], &sent.bytes)).to_b4(A);
+    assert_eq!(seen.payload[6..8], [0xff, 0xff]);
 }
