@@ -37,6 +37,9 @@ const CASES: &[&str] = &[
     "tcp_down",
     "udp_1400_up",
     "udp_1472_down",
+    "ping_in_fragments",
+    "udp_8000_up",
+    "udp_8000_down",
 ];
 
 #[test]
