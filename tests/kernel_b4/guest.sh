@@ -22,6 +22,7 @@ main() {
     while read -r b4 case; do
         play "$b4" "$case"
     done </cases
+    [ -z "$failed" ] || show_state
     stop_aftr
     echo END
     poweroff -f
@@ -40,7 +41,9 @@ play() {
         echo "CASE $1/$2 ok $said"
     else
         echo "CASE $1/$2 FAILED $(echo "$said" | tr '\n' ' ')"
-        show_state
+        failed=yes
+        # Without it every other case would fail as well, each after its own time.
+        [ "$2" != ping ] || broken="not tried: no ping goes through"
     fi
 }
 
@@ -80,14 +83,14 @@ case_ping() {
 }
 
 # What leaves the B4: frames of 14 + 40 + 28 + 1000 bytes, and 8 more with a Tunnel Encapsulation Limit.
-# Neighbour discovery sends less than 4 bytes for each request, too.
+# Neighbour and router discovery send less than 8 bytes for each of 50 requests.
 case_bytes_of_the_softwire() {
     counter=/sys/class/net/wan/statistics/tx_bytes
     before=$(inside b4 cat $counter)
-    inside host ping -q -n -c 50 -i 0.01 -s 1000 $INTERNET >/dev/null || return 1
+    inside host ping -q -n -c 50 -i 0.01 -s 1000 $INTERNET >/dev/null || { echo "no answers"; return 1; }
     after=$(inside b4 cat $counter)
     each=$(((after - before) / 50))
-    [ $each -ge $((1082 + option)) ] && [ $each -lt $((1082 + option + 4)) ]
+    [ $each -ge $((1082 + option)) ] && [ $each -lt $((1082 + option + 8)) ]
     result=$?
     echo "$each bytes each"
     return $result
@@ -112,6 +115,8 @@ case_ping_of_the_tunnel_mtu() {
     echo_requests host $((mtu - 28)) -M do
 }
 
+# Large packets go up in fragments of the inner packet: ip6tnl does not cut the outer one, as RFC 6333
+# section 5.3 has it, but refuses what the softwire does not take (Linux 6.1).
 case_ping_in_fragments() {
     echo_requests host 4000
 }
@@ -120,7 +125,7 @@ case_tcp_up() {
     ip netns exec internet socat -u TCP4-LISTEN:8080,reuseaddr CREATE:$GOT &
     server=$!
     listening tcp 1F90 && start=$(centiseconds) || return 1
-    inside host timeout 20 socat -u FILE:$CONTENT TCP4:$INTERNET:8080 || { kill $server; return 1; }
+    inside host timeout 20 socat -u FILE:$CONTENT TCP4:$INTERNET:8080 || { no_connection; return 1; }
     ended $server || return 1
     same $CONTENT && speed "$start"
 }
@@ -129,7 +134,7 @@ case_tcp_down() {
     ip netns exec internet socat -U TCP4-LISTEN:8081,reuseaddr FILE:$CONTENT &
     server=$!
     listening tcp 1F91 && start=$(centiseconds) || return 1
-    inside host timeout 20 socat -u TCP4:$INTERNET:8081 CREATE:$GOT || { kill $server; return 1; }
+    inside host timeout 20 socat -u TCP4:$INTERNET:8081 CREATE:$GOT || { no_connection; return 1; }
     ended $server || return 1
     same $CONTENT && speed "$start"
 }
@@ -162,7 +167,7 @@ case_udp_8000_down() {
 echo_requests() {
     source=$1 size=$2
     shift 2
-    said=$(inside "$source" ping -n -c 5 -i 0.2 -W 2 -s "$size" "$@" "${TARGET:-$INTERNET}" 2>&1)
+    said=$(inside "$source" ping -n -c 3 -i 0.2 -W 2 -s "$size" "$@" "${TARGET:-$INTERNET}" 2>&1)
     case $said in
     *' 0% packet loss'*) echo "$said" | tail -n 1 ;;
     *) echo "$said" | tail -n +2; return 1 ;;
@@ -235,6 +240,11 @@ listening() {
     return 1
 }
 
+no_connection() {
+    kill $server
+    echo "the host's end failed, or took 20 s"
+}
+
 # Waits for a process to end.
 ended() {
     for try in $(seq 100); do
@@ -280,7 +290,7 @@ machine() {
     done
     mkdir -p /dev/net
     [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
-    head -c 8388608 /dev/urandom >$CONTENT
+    head -c 4194304 /dev/urandom >$CONTENT
 }
 
 network() {

@@ -64,7 +64,8 @@ pub(crate) fn build(folder: &Path, kernel: &Kernel, cases: &[String]) -> anyhow:
     pack(&root, folder.join("image.cpio"))
 }
 
-fn find(program: &str) -> anyhow::Result<PathBuf> {
+/// Where a program is.
+pub(crate) fn find(program: &str) -> anyhow::Result<PathBuf> {
     // An ordinary user's search path may lack the folders of administration.
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

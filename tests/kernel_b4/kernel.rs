@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
 
+use crate::image::{find, find_all};
+
 /// Depends on the package of the kernel of the day.
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
@@ -19,7 +21,7 @@ pub(crate) struct Kernel {
 
 /// What `Kernel::fetch` calls.
 pub(crate) fn tools() -> Result<(), String> {
-    crate::image::find_all(&["apt-get", "apt-cache", "dpkg", "depmod", "modprobe"])
+    find_all(&["apt-get", "apt-cache", "dpkg", "depmod", "modprobe"])
 }
 
 impl Kernel {
@@ -47,12 +49,12 @@ impl Kernel {
     pub(crate) fn modules(&self, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
-            let output = run(Command::new("modprobe").arg("--dirname").arg(&self.root).args([
-                "--set-version",
-                &self.release,
-                "--show-depends",
-                name,
-            ]))?;
+            let output = run(Command::new(find("modprobe")?)
+                .arg("--dirname")
+                .arg(&self.root)
+                .arg("--set-version")
+                .arg(&self.release)
+                .args(["--show-depends", name]))?;
             for line in String::from_utf8(output.stdout)?.lines() {
                 let file = line.strip_prefix("insmod ").map(|file| PathBuf::from(file.trim()));
                 files.extend(file.filter(|file| !files.contains(file)));
@@ -63,12 +65,14 @@ impl Kernel {
 }
 
 fn unpack(root: &Path) -> anyhow::Result<()> {
-    let output = run(Command::new("apt-cache").args(["depends", "--important", PACKAGE]))?;
+    let unknown = || format!("apt knows no {PACKAGE} (`apt-get update`, on Debian for amd64)");
+    let output =
+        run(Command::new("apt-cache").args(["depends", "--important", PACKAGE])).with_context(unknown)?;
     let depends = String::from_utf8(output.stdout)?;
     let package = depends
         .split_whitespace()
         .find(|word| word.starts_with("linux-image-") && *word != PACKAGE)
-        .with_context(|| format!("apt-cache knows no {PACKAGE}: `apt-get update`, on Debian for amd64"))?;
+        .with_context(unknown)?;
     run(Command::new("apt-get").args(["download", "-qq", package]).current_dir(root))?;
     let archive = fs::read_dir(root)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -76,7 +80,7 @@ fn unpack(root: &Path) -> anyhow::Result<()> {
         .context("apt-get fetched nothing")?;
     run(Command::new("dpkg").arg("-x").args([&archive, root]))?;
     fs::remove_file(archive)?;
-    run(Command::new("depmod").arg("-b").arg(root).arg(release(root)?))?;
+    run(Command::new(find("depmod")?).arg("-b").arg(root).arg(release(root)?))?;
     Ok(())
 }
 
