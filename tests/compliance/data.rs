@@ -62,7 +62,6 @@ pub(crate) enum Status {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Rows {
-    pub(crate) pending: Vec<String>,
     pub(crate) without_test: Vec<(String, String)>,
     pub(crate) group: Vec<Group>,
 }
@@ -91,18 +90,9 @@ impl Data {
         self.requirements().flat_map(|(_, entry)| &entry.rows).map(String::as_str).chain(own).collect()
     }
 
-    /// Rows that need no test, or none yet.
+    /// Rows that have no test.
     pub(crate) fn excuses(&self) -> impl Iterator<Item = &str> {
-        let reasons = self.rows.without_test.iter().map(|(row, _)| row.as_str());
-        self.rows.pending.iter().map(String::as_str).chain(reasons)
-    }
-
-    pub(crate) fn has_excuse(&self, row: &str) -> bool {
-        self.excuses().any(|excused| excused == row)
-    }
-
-    pub(crate) fn is_pending(&self, row: &str) -> bool {
-        self.rows.pending.iter().any(|pending| pending == row)
+        self.rows.without_test.iter().map(|(row, _)| row.as_str())
     }
 
     /// Why a row has no test.

@@ -39,7 +39,7 @@ pub(crate) fn page(data: &Data, proofs: &Proofs) -> String {
         line(&mut page, "| | Level | Requirement | Status | Proof, reason |\n|---|---|---|---|---|");
         for requirement in &rfc.requirement {
             let Requirement { at, level, text, status, .. } = requirement;
-            let proof = proof(data, proofs, requirement);
+            let proof = proof(proofs, requirement);
             line(&mut page, &format!("| {at} | {level} | {text} | {} | {proof} |", word(*status)));
         }
     }
@@ -89,31 +89,29 @@ fn others(page: &mut String, data: &Data, proofs: &Proofs) {
         line(page, &format!("\n### {}\n| Row | It says | Proof, reason |\n|---|---|---|", group.title));
         for (row, text) in &group.rows {
             let excuse = data.why_without_test(row).unwrap_or_default();
-            let proof = cell(&tests_of(data, proofs, [row.as_str()]), excuse);
+            let proof = cell(&tests_of(proofs, [row.as_str()]), excuse);
             line(page, &format!("| {row} | {text} | {proof} |"));
         }
     }
 }
 
-fn proof(data: &Data, proofs: &Proofs, requirement: &Requirement) -> String {
+fn proof(proofs: &Proofs, requirement: &Requirement) -> String {
     let rows = requirement.rows.iter().map(String::as_str);
     let also = requirement.also.iter().map(|test| match test.split_once("::") {
         Some((file, function)) => format!("`{function}` in [{}](../{file})", short(file)),
         None => format!("refused: [{}](../{test})", short(test)),
     });
-    let tests: Vec<String> = tests_of(data, proofs, rows).into_iter().chain(also).collect();
+    let tests: Vec<String> = tests_of(proofs, rows).into_iter().chain(also).collect();
     cell(&tests, &requirement.why)
 }
 
-fn tests_of<'r>(data: &Data, proofs: &Proofs, rows: impl IntoIterator<Item = &'r str>) -> Vec<String> {
+fn tests_of<'r>(proofs: &Proofs, rows: impl IntoIterator<Item = &'r str>) -> Vec<String> {
     let rows: Vec<&str> = rows.into_iter().collect();
     let mut seen = BTreeSet::new();
     let functions = rows.iter().flat_map(|row| proofs.of(row)).map(|test| format!("`{test}`"));
     let stories = rows.iter().flat_map(|row| proofs.stories_of(row));
     let stories = stories.map(|name| format!("[{}](../tests/packets/{name}/story)", name.replace('-', " ")));
-    let pending =
-        rows.iter().filter(|row| data.is_pending(row)).map(|_| "(a test is being written)".to_owned());
-    functions.chain(stories).chain(pending).filter(|proof| seen.insert(proof.clone())).collect()
+    functions.chain(stories).filter(|proof| seen.insert(proof.clone())).collect()
 }
 
 fn cell(tests: &[String], why: &str) -> String {
