@@ -256,16 +256,17 @@ impl Aftr {
         self.pool.update(config);
         self.ports.extend_to(self.pool.addresses.len());
         self.end_retired_mappings(now);
-        let refused: Vec<Ipv6Net> = self
+        let refused: Vec<(u32, Ipv6Net)> = self
             .softwires
             .slab
             .iter()
             .filter(|(_, softwire)| !self.settings.allows_b4(softwire.b4))
-            .map(|(_, softwire)| Ipv6Net::from(softwire.b4))
+            .map(|(id, softwire)| (id, Ipv6Net::from(softwire.b4)))
             .collect();
-        refused.into_iter().for_each(|b4| {
+        for (id, b4) in refused {
+            self.softwires.shut(id);
             self.purge(b4, now);
-        });
+        }
         Ok(())
     }
 

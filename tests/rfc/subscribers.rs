@@ -1,6 +1,6 @@
 //! Section 3, RFC 7785: a subscriber is a prefix, and its B4 may change its address.
 
-use aftr::engine::{DropReason, EventKind};
+use aftr::engine::{DropReason, EventKind, Verdict};
 
 use crate::bed::*;
 
@@ -148,4 +148,55 @@ fn the_operator_is_told_before_a_pool_runs_out() {
         })
         .collect();
     assert_eq!(told, [1, 9_999], "one notice at once, one after the interval with the count");
+}
+
+#[test]
+fn a_b4_that_a_new_configuration_refuses_is_refused_while_its_ports_are_held() {
+    covers("6333-11-c, 4213-3.6-b");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    let mut changed = config("", "", "");
+    changed.softwire.b4_prefixes = vec!["2001:db8:0:b00::/56".parse().expect("a prefix")];
+    bed.aftr.reconfigure(&changed, bed.now).expect("prefixes change without a restart");
+    bed.up(A, udp(H, 5000, R1, 80)).dropped(DropReason::V6Acl);
+    bed.down(udp(R1, 80, *external.ip(), external.port())).dropped(DropReason::NatNoMapping);
+    bed.up(B, udp(H, 5000, R1, 80)).to_internet();
+    // And welcome again when it is allowed again.
+    bed.aftr.reconfigure(&config("", "", ""), bed.now).expect("again");
+    bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    bed.advance(1000);
+    assert_eq!(bed.aftr.gauges().softwires, 0);
+}
+
+#[test]
+fn homes_of_an_address_that_leaves_the_pool_get_another_at_once() {
+    covers("6333-8.1-a");
+    let pool =
+        |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
+    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    let old = bed.open_udp(A, 5000);
+    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    let new = bed.open_udp(A, 5000);
+    assert_eq!((old.ip().octets()[3], new.ip().octets()[3]), (1, 2));
+    bed.open_udp(A, 5001);
+    // The old address comes back while its ports are still held: the pairing stays.
+    let both =
+        "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\", \"192.0.2.2\"]";
+    bed.aftr.reconfigure(&config("", "", both), bed.now).expect("pools change");
+    for port in 6000..6100 {
+        assert_eq!(bed.open_udp(A, port).ip(), new.ip());
+    }
+    bed.advance(10_000);
+    assert_eq!((bed.aftr.gauges().subscribers, bed.aftr.gauges().softwires), (0, 0));
+}
+
+#[test]
+fn a_syn_that_waits_for_an_address_that_left_is_forgotten() {
+    covers("5382-REQ-4");
+    let pool =
+        |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
+    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    assert_eq!(bed.down(tcp(R1, 80, [192, 0, 2, 1].into(), 2000, SYN)).verdict, Verdict::Hold);
+    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    assert!(bed.advance(10).is_empty());
 }
