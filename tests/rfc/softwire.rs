@@ -148,6 +148,7 @@ fn the_flow_label_tells_flows_apart_and_never_changes_within_one() {
 #[test]
 fn a_transit_costs_one_hop_in_every_direction() {
     covers("2473-3.1-a");
+    covers("INV-4");
     covers("5508-7.2, 1812-5.3.1");
     let mut bed = Bed::new();
     let (a, b) = (bed.open_udp(A, 5000), bed.open_udp(B, 5000));
