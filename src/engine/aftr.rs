@@ -24,6 +24,7 @@ use super::settings::Settings;
 use super::softwire::{Identifications, Reassembly, Softwires};
 use super::subscriber::{Admission, Subscribers};
 use super::table::NONE;
+use super::table_notice::TableNotices;
 use super::time::Instant;
 use super::verdict::Verdict;
 use super::view::{Gauges, MappingView, SubscriberView};
@@ -62,6 +63,7 @@ pub struct Aftr {
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
+    pub(super) table_notices: TableNotices,
     pub(super) outbox: VecDeque<(Packet, Side)>,
 }
 
@@ -94,6 +96,7 @@ impl Aftr {
             counters: Counters::default(),
             events: Events::default(),
             notices: Notices::default(),
+            table_notices: TableNotices::default(),
             outbox: VecDeque::new(),
         };
         aftr.enter_statics(now);
@@ -190,6 +193,8 @@ impl Aftr {
         self.expire_fragments(now);
         self.release_port_sets(now);
         self.tell_refusals(now);
+        self.watch_tables(now);
+        self.tell_ecn_anomalies(now);
         self.counters.events_lost = self.events.lost;
     }
 
@@ -206,6 +211,7 @@ impl Aftr {
             self.ports.next_due(),
             self.pool.next_emptied(),
             self.next_refusal(),
+            self.next_ecn_notice(),
         ]
         .into_iter()
         .flatten()

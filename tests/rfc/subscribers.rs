@@ -1,8 +1,9 @@
 //! Section 3, RFC 7785: a subscriber is a prefix, and its B4 may change its address.
 
-use aftr::engine::{DropReason, EventKind, Verdict};
+use aftr::engine::{DropReason, EventKind, Table, Verdict};
 
 use crate::bed::*;
+use crate::reassembly::outer_piece;
 
 #[test]
 fn the_mask_says_who_is_one_subscriber() {
@@ -199,4 +200,32 @@ fn a_syn_that_waits_for_an_address_that_left_is_forgotten() {
     assert_eq!(bed.down(tcp(R1, 80, [192, 0, 2, 1].into(), 2000, SYN)).verdict, Verdict::Hold);
     bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
     assert!(bed.advance(10).is_empty());
+}
+
+#[test]
+fn the_operator_is_told_before_a_table_is_full() {
+    covers("6333-6.3-r");
+    let mut bed = Bed::with("", "", "[nat.mapping-limits]\nlimit-port-mappings = 100");
+    let told = |bed: &Bed, wanted: &dyn Fn(&EventKind) -> bool| bed.count_events(wanted);
+    let high = |kind: &EventKind| matches!(kind, EventKind::TableHigh { table: Table::Mappings, .. });
+    for port in 0..79 {
+        bed.open_udp(A, 5000 + port);
+    }
+    bed.advance(1);
+    assert_eq!(told(&bed, &high), 0);
+    for port in 79..100 {
+        bed.open_udp(A, 5000 + port);
+    }
+    bed.advance(10);
+    assert_eq!(told(&bed, &high), 1, "once, not at every look");
+    bed.advance(400);
+    let low = |kind: &EventKind| matches!(kind, EventKind::TableLow { table: Table::Mappings, .. });
+    assert_eq!((told(&bed, &high), told(&bed, &low)), (1, 1));
+    // Fragments that wait, too.
+    let mut bed = Bed::with("", "", "[softwire.reassembly]\nlimit = 40");
+    for identification in 0..32 {
+        bed.send(&outer_piece(A, identification, 0, 0, true, &[0; 64]), aftr::wire::Side::B4);
+    }
+    bed.advance(1);
+    assert_eq!(told(&bed, &|kind| matches!(kind, EventKind::TableHigh { table: Table::Reassembly, .. })), 1);
 }

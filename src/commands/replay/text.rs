@@ -47,6 +47,9 @@ pub fn event_line(event: &Event) -> String {
         }
         EventKind::PoolHigh { pool_id, percent } => format!("pool-high {pool_id} at {percent} %"),
         EventKind::PoolLow { pool_id, percent } => format!("pool-low {pool_id} at {percent} %"),
+        EventKind::TableHigh { table, percent } => format!("table-high {} at {percent} %", table.name()),
+        EventKind::TableLow { table, percent } => format!("table-low {} at {percent} %", table.name()),
+        EventKind::EcnAnomalies { count } => format!("ecn-anomalies {count}"),
         EventKind::Refused { reason, count } => format!("refused {} {count}", reason.name()),
     };
     format!("{:>15} {what}\n", seconds(event.at))
