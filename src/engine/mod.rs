@@ -35,6 +35,7 @@ mod event;
 mod notice;
 mod table_notice;
 mod view;
+mod reconfigure;
 mod settings;
 mod table;
 mod time;
