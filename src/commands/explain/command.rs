@@ -15,6 +15,9 @@ use crate::wire::Side;
 
 /// Arguments of `aftr explain`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "aftr explain CONFIG --hex HEX [OPTIONS]\n       aftr explain CONFIG PCAP --packet N [OPTIONS]"
+)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["hex", "capture"]))]
 pub struct Arguments {
     /// The configuration that the engine runs with

@@ -104,7 +104,7 @@ pub(super) const DESTINATION: Step = Step {
         Some(if destination == AFTR {
             format!("{destination} is the AFTR itself")
         } else {
-            format!("{destination} can be somebody's")
+            format!("{destination} can be a host's")
         })
     },
     drops: &[

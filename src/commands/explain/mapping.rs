@@ -262,8 +262,14 @@ fn mapping_made<'s>(scene: &'s Scene<'_>) -> Option<&'s MappingView> {
 }
 
 fn found(known: &MappingView) -> String {
-    let kind = if known.is_static { "static" } else { "found" };
-    format!("{}, {kind}, {} old, idle for {}", mapping(known), duration(known.age), duration(known.idle))
+    if known.is_static {
+        return format!("{}, static", mapping(known));
+    }
+    let age = match known.age.as_secs() {
+        0 => "less than 1 s".to_owned(),
+        age => format!("{age} s"),
+    };
+    format!("{}, found: made {age} ago, last used {} ago", mapping(known), duration(known.idle))
 }
 
 fn quota(scene: &Scene<'_>, protocol: Protocol) -> u32 {

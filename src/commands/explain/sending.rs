@@ -23,9 +23,9 @@ pub(super) const FITS: Passed = |scene| {
     let mtu = scene.config.nat.external_mtu;
     match scene.verdict {
         Verdict::ToInternet if length > mtu => {
-            Some(format!("{length} octets, of which {mtu} go at a time; DF is not set: it may be cut"))
+            Some(format!("{length} octets, and the Internet side takes {mtu}: without DF it may be cut"))
         }
-        Verdict::ToInternet => Some(format!("{length} octets, and {mtu} go at a time")),
+        Verdict::ToInternet => Some(format!("{length} octets, and the Internet side takes {mtu}")),
         Verdict::ToB4 if scene.config.softwire.df_policy == DfPolicy::Honour && header.dont_fragment() => {
             Some(format!("{length} octets with DF, which the softwire takes whole"))
         }
@@ -36,12 +36,13 @@ pub(super) const TOO_LARGE: Ended = |scene| {
     let length = scene.inner_header().map_or(0, Ipv4::total_length);
     let told = scene.leaving().and_then(|error| Icmpv4::view(ipv4::payload(error)));
     match told {
-        Some(icmp) => format!("{length} octets with DF, and {} go at a time", icmp.sequence),
+        Some(icmp) => format!("{length} octets with DF, and the way on takes {}", icmp.sequence),
         None => format!("{length} octets with DF are more than the way on takes"),
     }
 };
 
-pub(super) const IDENTIFICATION_RULE: &str = "an end of its own in its subscriber's place; nat.ipid-strict";
+pub(super) const IDENTIFICATION_RULE: &str =
+    "none again for 120 s from one address to another; nat.ipid-strict";
 pub(super) const IDENTIFICATION_SOURCE: &str = "RFC 6864 sections 4.1 and 5.3.1";
 
 pub(super) const IDENTIFICATION: Passed = |scene| {
@@ -51,7 +52,7 @@ pub(super) const IDENTIFICATION: Passed = |scene| {
     Some(if came.dont_fragment() && !came.is_fragment() {
         format!("{old:#06x} stays: with DF it means nothing")
     } else {
-        format!("{old:#06x} → {new:#06x}: many hosts send from this address")
+        format!("{old:#06x} → {new:#06x}: many hosts send from one address")
     })
 };
 pub(super) const REPEATED: Ended = |scene| {

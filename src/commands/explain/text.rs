@@ -41,14 +41,13 @@ fn write_all(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     if let Some(told) = told {
         writeln!(text, "sender   {told}")?;
     }
-    if told.is_none() {
-        for (side, bytes) in leaves {
-            let to = match side {
-                Side::B4 => "to-b4   ",
-                Side::Internet => "to-internet",
-            };
-            writeln!(text, "{to} {}", describe(bytes))?;
-        }
+    // What leaves instead of a packet that was dropped is what its sender is told.
+    for (side, bytes) in leaves.iter().filter(|_| told.is_none()) {
+        let to = match side {
+            Side::B4 => "to a B4",
+            Side::Internet => "to the Internet",
+        };
+        writeln!(text, "leaves   {to}: {}", describe(bytes))?;
     }
     events.iter().try_for_each(|event| writeln!(text, "event    {}", event_words(&event_line(event))))
 }

@@ -79,6 +79,8 @@ impl Replay {
             self.collect(&mut entries);
         }
         self.now = self.now.max(at);
+        // What the engine told when it was made, too.
+        self.collect(&mut entries);
         entries
     }
 
