@@ -54,6 +54,8 @@ const TEXTS: &[(&str, Option<&str>, usize)] = &[
     ("a-large-packet-is-cut-to-the-path", None, 8),
     ("an-overlap-ends-its-packet", None, 10),
     ("a-packet-that-must-not-be-cut-is-refused", None, 11),
+    ("a-rule-refuses-a-datagram", None, 12),
+    ("a-later-piece-shares-the-fate-of-the-first", None, 13),
 ];
 
 #[test]
@@ -87,6 +89,16 @@ fn every_text_is_as_it_was() {
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn the_page_shows_what_the_program_says() {
+    let page = fs::read_to_string("docs/explain.md").unwrap();
+    let text = fs::read_to_string("tests/explain/a-full-quota-is-told.txt").unwrap();
+    assert!(
+        page.contains(&text),
+        "docs/explain.md has another text than tests/explain/a-full-quota-is-told.txt"
+    );
 }
 
 #[test]
@@ -187,7 +199,7 @@ fn a_capture_that_is_played_first_makes_the_state_that_digits_meet() {
     let alone = aftr(&["explain", CONFIG, "--hex", &digits]);
     assert_ends(&alone, 0, &["from the Internet", "in fragments of 1496, 88 octets"]);
     let after = aftr(&["explain", CONFIG, "--hex", &digits, "--after", CAPTURE, "--at", "1.5"]);
-    assert_ends(&after, 0, &["packet 12, ", "at 1.500 s", "in fragments of 1400, 184 octets"]);
+    assert_ends(&after, 0, &["packet 14, ", "at 1.500 s", "in fragments of 1400, 184 octets"]);
 }
 
 #[test]
@@ -215,7 +227,7 @@ fn what_is_wrong_is_named_with_its_place_and_its_cure() {
         (&["--hex", ""], &["is empty", "--hex 4500002e"]),
         (&["--hex", "00ff"], &["starts with 0x00", "--side"]),
         (&["--hex", "0011223344550011223344550800450000"], &["Ethernet frame", "first 14 octets"]),
-        (&[CAPTURE, "--packet", "99"], &["has 11 IP packets", "no packet 99", "--packet 11"]),
+        (&[CAPTURE, "--packet", "99"], &["has 13 IP packets", "no packet 99", "--packet 13"]),
         (&[CAPTURE, "--packet", "0"], &["no packet 0", "--packet 1 to"]),
         (
             &["tests/explain/none.pcap", "--packet", "1"],

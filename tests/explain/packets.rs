@@ -19,6 +19,7 @@ const POOL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub(crate) fn capture() -> Vec<(u64, Vec<u8>)> {
     let whole = udp(HOST, 5001, REMOTE, 80, 1000);
     let datagram = udp(HOST, 5002, REMOTE, 80, 2000);
+    let refused = udp(HOST, 5004, Ipv4Addr::new(203, 0, 113, 2), 25, 1000);
     let too_big = |mtu| tunnel_error(icmpv6::kind::PACKET_TOO_BIG, mtu);
     vec![
         // 1, 2: an outer packet in two fragments.
@@ -39,6 +40,9 @@ pub(crate) fn capture() -> Vec<(u64, Vec<u8>)> {
         (61, outer_fragment(&whole, 792, whole.len(), 8)),
         // 11: a large packet that must not be cut.
         (70, without_fragments(softwire(&udp(HOST, 5003, REMOTE, 80, 1600)))),
+        // 12, 13: a datagram in two pieces that policy refuses.
+        (80, softwire(&piece(&refused, 0, 800))),
+        (81, softwire(&piece(&refused, 800, 1008))),
     ]
 }
 

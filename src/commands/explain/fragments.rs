@@ -17,9 +17,12 @@ pub(super) const PASSED: Passed = |scene| {
     if header.fragment_offset() == 0 {
         let drawn = match scene.counted(|counters| counters.fragments_resumed) {
             0 => "the others will follow it".to_owned(),
-            waited => format!("{} that waited for it follow", count(waited as usize, "piece")),
+            waited => format!("as do {} that waited for it", count(waited as usize, "piece")),
         };
         return Some(format!("{name}, the first: it takes the path of a packet, {drawn}"));
+    }
+    if scene.reason().is_some() {
+        return Some(format!("{name}: what its first piece met, it meets too"));
     }
     let ports = scene.ends.map_or("the first one's ports".to_owned(), |ends| {
         format!("{} > {}/{}", ends.source, ends.destination, protocol_name(ends.protocol))
@@ -54,5 +57,5 @@ fn name(scene: &Scene<'_>) -> String {
 fn name_of(header: &Ipv4) -> String {
     let (start, end, more) = piece_of(header);
     let last = if more { "" } else { ", the last" };
-    format!("piece of {:#06x}, octets {start} to {end}{last}", header.identification())
+    format!("piece of {:#06x} (octets {start} to {end}{last})", header.identification())
 }

@@ -83,7 +83,7 @@ fn taken(scene: &Scene<'_>) -> String {
     );
     match softwire.df_policy {
         DfPolicy::FragmentOuter => {
-            format!("{what}: larger ones are cut; the lost one is not told of, it may be sent again")
+            format!("{what}: larger ones are cut")
         }
         DfPolicy::Honour => format!("{what}; {told}"),
     }

@@ -198,7 +198,7 @@ pub(super) const FRAGMENT: Step = Step {
 fn name_of(scene: &Scene<'_>) -> String {
     match OuterPiece::of(scene.bytes) {
         Some(piece) => format!(
-            "fragment {:#x}, octets {} to {}{}",
+            "fragment {:#x} (octets {} to {}{})",
             piece.identification,
             piece.start,
             piece.end(),

@@ -54,9 +54,14 @@ pub(super) fn walk(scene: &Scene<'_>) -> Vec<StepTaken> {
         Side::B4 => FROM_B4,
         Side::Internet => FROM_INTERNET,
     };
-    let mut taken = Vec::new();
+    let mut taken: Vec<StepTaken> = Vec::new();
     for step in path {
-        let ended = step.ended(scene);
+        let mut ended = step.ended(scene);
+        if let Some((_, sentence)) = &mut ended
+            && is_of_first_piece(scene, &taken)
+        {
+            *sentence = "the first piece of its datagram was dropped here; the others are, too".to_owned();
+        }
         let is_end = ended.is_some();
         let passed = || (step.passed)(scene).map(|sentence| (Outcome::Passed, sentence));
         if let Some((outcome, sentence)) = ended.or_else(passed) {
@@ -68,6 +73,14 @@ pub(super) fn walk(scene: &Scene<'_>) -> Vec<StepTaken> {
         }
     }
     taken
+}
+
+/// Whether the packet, a later piece, is dropped for what its datagram's first piece met: only the size of
+/// a piece is its own.
+fn is_of_first_piece(scene: &Scene<'_>, taken: &[StepTaken]) -> bool {
+    let is_behind = taken.iter().any(|step| step.name == super::fragments::NAME);
+    let is_own = matches!(scene.reason(), Some(DropReason::InMtu | DropReason::X4Mtu));
+    is_behind && scene.is_later_piece() && !is_own
 }
 
 #[cfg(test)]
