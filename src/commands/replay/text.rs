@@ -65,7 +65,7 @@ pub fn counter_lines(counters: &Counters) -> String {
 }
 
 /// The words for a verdict.
-pub(super) fn verdict_words(verdict: Verdict) -> String {
+pub(in crate::commands) fn verdict_words(verdict: Verdict) -> String {
     match verdict {
         Verdict::ToInternet => "to-internet".to_owned(),
         Verdict::ToB4 => "to-b4".to_owned(),
@@ -77,7 +77,7 @@ pub(super) fn verdict_words(verdict: Verdict) -> String {
 }
 
 /// Seconds with milliseconds: as exact as the engine's time.
-fn seconds(at: Instant) -> String {
+pub(in crate::commands) fn seconds(at: Instant) -> String {
     format!("{}.{:03}", at.millis() / 1000, at.millis() % 1000)
 }
 
