@@ -61,7 +61,7 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
     message[0] = icmpv6::kind::ECHO_REPLY;
     icmpv6::write_checksum(message, cause.destination(), cause.source());
     aftr.push_ipv6(packet, &cause);
-    cut_reply(aftr, packet);
+    cut_reply(aftr, packet, &outer.tunnel, now);
     Ok(Verdict::Reply)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn inner(
             }
             write_echo_reply(packet, inner.header_length);
             aftr.encapsulate(packet, tunnel);
-            cut_reply(aftr, packet);
+            cut_reply(aftr, packet, tunnel, now);
             Ok(Verdict::Reply)
         }
         protocol::UDP => Err(Refusal { reason, answer: PORT_UNREACHABLE }),
@@ -103,8 +103,9 @@ pub(super) fn inner(
 }
 
 /// An answer is as large as the question, which may have come in pieces.
-fn cut_reply(aftr: &mut Aftr, packet: &mut Packet) {
-    let mtu = usize::from(aftr.settings.config.softwire.access_mtu);
+fn cut_reply(aftr: &mut Aftr, packet: &mut Packet, tunnel: &Tunnel, now: Instant) {
+    let access = aftr.settings.config.softwire.access_mtu;
+    let mtu = usize::from(tunnel.softwire.map_or(access, |softwire| aftr.path_mtu(softwire, now)));
     if packet.len() > mtu {
         aftr.fragment(packet, mtu);
     }
