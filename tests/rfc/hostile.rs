@@ -94,7 +94,8 @@ fn an_error_about_an_untranslated_packet_reaches_its_sender() {
 fn one_home_does_not_use_up_the_untranslated_sessions() {
     covers("6888-REQ-5/5a/5b");
     covers("INV-8");
-    let mut bed = Bed::with("", "", &format!("{PASS}\n[nat.mapping-limits]\nlimit-pass-through-sessions = 16384"));
+    let mut bed =
+        Bed::with("", "", &format!("{PASS}\n[nat.mapping-limits]\nlimit-pass-through-sessions = 16384"));
     for port in 0..16_384 {
         bed.up(A, udp(H, 1024 + port, R2, 443));
     }
@@ -337,10 +338,10 @@ fn scans_from_the_internet_do_not_silence_answers_to_homes() {
     covers("1812-4.3.2.8");
     let mut bed = Bed::new();
     bed.open_udp(A, 5000);
+    bed.up(A, tcp(H, 7000, [192, 0, 2, 2].into(), 81, SYN));
     for port in 0..200 {
         bed.down(tcp(R2, 1024 + port, [192, 0, 2, 1].into(), 80, SYN));
     }
-    bed.up(A, tcp(H, 7000, [192, 0, 2, 2].into(), 81, SYN));
     let told = bed.advance(8);
     assert!(told.iter().any(|(_, side)| *side == Side::B4), "{} answers, none to the home", told.len());
 }
@@ -366,4 +367,120 @@ fn a_planted_first_piece_does_not_draw_another_homes_piece_to_the_spy() {
     let datagram = udp(R1, 80, *victim.ip(), victim.port()).with_data(2000).loose(7);
     let outcome = bed.down(datagram.piece(1024, 2008));
     assert_ne!(outcome.verdict, Verdict::ToB4, "it went to B");
+}
+
+/// One SYN of a made-up source in four minutes for each port is less than a scan of the pool.
+#[test]
+fn syns_of_strangers_do_not_keep_the_ports_of_closed_connections() {
+    covers("TCP-INFLOOD");
+    covers("7857-7");
+    let mut bed = Bed::with("", "port-quota = { tcp = 8 }", "");
+    let ports: Vec<_> = (0..8)
+        .map(|port| {
+            let external = bed.open_tcp(A, 5000 + port);
+            bed.up(A, tcp(H, 5000 + port, R1, 80, FIN | ACK)).to_internet();
+            bed.down(tcp(R1, 80, *external.ip(), external.port(), FIN | ACK)).to_b4(A);
+            external
+        })
+        .collect();
+    for round in 0..20 {
+        bed.advance(200);
+        for external in &ports {
+            bed.down(tcp(R2, 1024 + round, *external.ip(), external.port(), SYN));
+            // What a host says where nobody listens any more.
+            bed.up(A, tcp(H, 5000, R2, 1024 + round, RST | ACK));
+        }
+    }
+    assert_eq!(bed.up(A, tcp(H, 6000, R1, 80, SYN)).verdict, Verdict::ToInternet);
+}
+
+/// `limiter.rs`: a share for each source, so that one cannot silence us for the others.
+#[test]
+fn one_remote_side_does_not_silence_errors_to_the_others() {
+    covers("1812-4.3.2.8");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    for _ in 0..500 {
+        bed.down(udp(R2, 9, *external.ip(), external.port()).ttl(1));
+    }
+    let outcome = bed.down(udp(R1, 80, *external.ip(), external.port()).ttl(1));
+    assert_eq!(outcome.verdict, Verdict::Reject(DropReason::X4Ttl));
+}
+
+/// All that it takes is a T, a B4, and an internal address that nearly every home has.
+#[test]
+fn a_stranger_does_not_use_up_the_errors_to_the_internet() {
+    covers("2473-8.3-b");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    for _ in 0..500 {
+        let inner = udp(R2, 9, H, 5000).bytes();
+        bed.send(&icmp6(STRANGER, 1, 0, 0, &encapsulate(T, A, 0, 4, &[], &inner)), Side::B4);
+    }
+    let outcome = bed.down(udp(R1, 80, *external.ip(), external.port()).ttl(1));
+    assert_eq!(outcome.verdict, Verdict::Reject(DropReason::X4Ttl));
+}
+
+/// A piece of ours that is not the first says by its identification that whoever quotes it has seen it.
+#[test]
+fn a_packet_too_big_about_a_made_up_piece_is_not_believed() {
+    covers("8201-4-a");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    let piece = encapsulate(T, A, 0, 44, &[4, 0, 0x05, 0xa8, 1, 2, 3, 4], &[0; 1300]);
+    bed.send(&icmp6(STRANGER, 2, 0, 1280, &piece), Side::B4);
+    let large = udp(R1, 80, *external.ip(), external.port()).with_data(1400);
+    assert_eq!(bed.down(large).verdict, Verdict::ToB4);
+    assert!(bed.pieces().is_empty());
+}
+
+/// 64 MiB are 256 addresses of 256 KiB.
+#[test]
+fn pieces_that_wait_from_the_internet_leave_room_for_those_of_the_homes() {
+    covers("4787-14a-v4");
+    let mut bed = Bed::with("", "", "[nat.fragments]\noctets = 1048576\noctets-per-subscriber = 131072");
+    for address in 0..16 {
+        for identification in 0..60 {
+            let stray = udp(R2, 9, [192, 0, 2, address].into(), 9).with_data(3000).loose(identification);
+            for at in [1000, 2000] {
+                bed.down(stray.piece(at, at + 1000));
+            }
+        }
+    }
+    let datagram = udp(H, 5000, R1, 80).with_data(3000).loose(7);
+    assert_eq!(bed.up(A, datagram.piece(1024, 3008)).verdict, Verdict::Hold);
+}
+
+/// RFC 6908 section 2.5.2 says all of them.
+#[test]
+fn answers_of_our_own_bear_the_class_of_all_that_goes_down() {
+    covers("6908-2.5.2-a");
+    let mut bed = Bed::with("", "", "[policy]\ndownstream-dscp = 8");
+    let outcome = bed.up(A, udp(H, 5000, R1, 80).ttl(1));
+    assert_eq!(outcome.outer().get_traffic_class() >> 2, 8);
+}
+
+/// What was put into a softwire to a path that takes less is cut for that path, whoever made it.
+#[test]
+fn an_echo_answer_is_cut_for_the_path_of_its_b4() {
+    covers("2473-6.7-a");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    let large = bed.down(udp(R1, 80, *external.ip(), external.port()).with_data(1400)).bytes;
+    bed.send(&icmp6(STRANGER, 2, 0, 1300, &large), Side::B4);
+    let ping = icmp(H, [192, 0, 0, 1].into(), 8, 0, [0, 9, 0, 1], &[7; 1400]);
+    let outcome = bed.up(A, ping);
+    assert_eq!(outcome.verdict, Verdict::Reply);
+    assert!(outcome.bytes.len() <= 1300, "{}", outcome.bytes.len());
+}
+
+/// RFC 5382 REQ-4 for the Internet does not depend on what one home does.
+#[test]
+fn one_home_does_not_fill_the_held_syns_of_all() {
+    covers("6888-REQ-5/5a/5b");
+    let mut bed = Bed::with("", "syn-held-max = 1024", "");
+    for port in 0..1024 {
+        bed.up(A, tcp(H, 1024 + port, [192, 0, 2, 2].into(), 81, SYN));
+    }
+    assert_eq!(bed.down(tcp(R1, 9, [192, 0, 2, 1].into(), 80, SYN)).verdict, Verdict::Hold);
 }
