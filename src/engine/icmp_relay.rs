@@ -44,7 +44,10 @@ pub(super) fn from_b4(
     now: Instant,
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
-    if ip_options::has_source_route(&packet.bytes()[quoted.at..]) {
+    // An error goes to the sender of what it quotes, and quotes no more than may leave (RFC 5508 section
+    // 7.3, RFC 7335 section 4).
+    let may_leave = ip_options::may_pass(&aftr.settings, &packet.bytes()[quoted.at..quoted.transport_at]);
+    if inner.destination != quoted.source || !may_leave {
         return Err(DropReason::IcmpQuoted);
     }
     let admission = aftr.admit(tunnel, now)?;
