@@ -4,7 +4,7 @@ use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_internet;
 use super::icmp_relay;
-use super::inner::{Inner, Side4, check_header, is_martian};
+use super::inner::{Inner, Side4, check_header, is_martian, is_well_known_b4};
 use super::mapping::Place;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
@@ -12,7 +12,8 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
-use crate::wire::{Packet, icmpv4};
+use crate::wire::ipv4::protocol;
+use crate::wire::{Packet, Side, icmpv4};
 use aftr_config::Protocol;
 
 /// One packet from the Internet.
@@ -48,6 +49,9 @@ pub(super) fn transport_from_internet(
     let flow = match transport::parse(packet.bytes(), inner, DropReason::X4Protocol)? {
         Transport::Flow(flow) | Transport::Reply(flow) => flow,
         Transport::Request(_) => return from_outside_query(aftr, packet, inner, now),
+        Transport::Error if aftr.settings.denies_from_internet(inner.source, Protocol::Icmp, 0) => {
+            return Err(DropReason::Policy.into());
+        }
         Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, inner, now)?),
     };
     if aftr.settings.denies_from_internet(flow.source, flow.protocol, flow.source_port) {
@@ -58,7 +62,7 @@ pub(super) fn transport_from_internet(
         None => {
             let softwire = pass_through::softwire_of(aftr, &flow, now)?;
             egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
-            aftr.fragment_passes(inner.datagram, &flow, inner.identification, softwire);
+            aftr.fragment_passes(Side::Internet, inner.datagram, &flow, inner.identification, softwire);
             Ok(aftr.send_into(packet, softwire, now))
         }
     }
@@ -89,8 +93,8 @@ fn translate_from_internet(
     aftr.seen_from_internet(mapping, flow, now);
     let internal = aftr.mappings.slab[mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(softwire, now));
-    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
+    aftr.clamp_mss(packet, flow, softwire, now);
+    aftr.fragment_passes(Side::Internet, inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_into(packet, softwire, now))
 }
 
@@ -102,8 +106,12 @@ fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
 }
 
+/// Any router may send an error about what left untranslated.
 fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
-    aftr.settings.may_pass_through(inner.source) && aftr.settings.allows_internal(inner.destination)
+    let may_be_error = inner.protocol == protocol::ICMP && aftr.settings.knows_pass_through();
+    (may_be_error || aftr.settings.may_pass_through(inner.source))
+        && aftr.settings.allows_internal(inner.destination)
+        && !is_well_known_b4(inner.destination)
 }
 
 /// Nobody here waits for it: rows M22, M42 and M43.
@@ -141,7 +149,7 @@ fn from_outside_query(
     if !answers
         || !is_echo
         || inner.is_fragment
-        || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, now)
+        || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, inner.source, now)
     {
         return Err(DropReason::NatNoMapping.into());
     }

@@ -3,9 +3,9 @@
 
 use std::net::{Ipv6Addr, SocketAddrV4};
 
-use super::aftr::Aftr;
+use super::aftr::{Aftr, MOST_TIMERS};
 use super::icmp_error::push_error;
-use super::inner::Inner;
+use super::inner::{Inner, is_martian};
 use super::refusal::Answer;
 use super::seed::HashKey;
 use super::softwire::Tunnel;
@@ -121,7 +121,10 @@ impl Aftr {
             syns.slab[id].latest = now.stamp();
         } else {
             let hash = syns.hash(attacked, caller);
-            if !syns.slab.has_room(1) || !syns.by_tuple.has_room(hash) {
+            // Homes that call each other leave half of the room to calls from the Internet.
+            let of_homes =
+                usize::from(tunnel.is_some()) * (self.settings.config.nat.syn_held_max as usize / 2);
+            if !syns.slab.has_room(1 + of_homes) || !syns.by_tuple.has_room(hash) {
                 return Err(reason);
             }
             let length = inner.total_length.min(KEPT);
@@ -141,7 +144,8 @@ impl Aftr {
     /// Answers the SYNs that waited long enough.
     pub(super) fn reject_held_syns(&mut self, now: Instant) {
         let silence = self.settings.config.nat.timers.tcp_in_syn_timeout;
-        while let Some(id) = self.held_syns.timers.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.held_syns.timers.pop_due(now) else { break };
             let deadline = self.held_syns.slab[id].latest.plus_secs(silence, now);
             if deadline > now {
                 self.held_syns.timers.arm(id, deadline);
@@ -155,13 +159,26 @@ impl Aftr {
     fn reject_syn(&mut self, syn: &HeldSyn, now: Instant) {
         const UNREACHABLE: u8 = 3;
         const PORT: u8 = 3;
+        // The configuration may have changed since it came.
+        let settings = &self.settings;
+        let is_lost = self.pool.find(*syn.attacked.ip()).is_none()
+            || match syn.tunnel {
+                Some(tunnel) => !settings.allows_b4(tunnel.b4),
+                None => is_martian(*syn.caller.ip()) && !settings.may_pass_through(*syn.caller.ip()),
+            };
+        if is_lost {
+            return;
+        }
         let limits = &self.settings.config.icmp;
         let subscriber = syn.tunnel.map(|tunnel| self.settings.subscriber_prefix(tunnel.b4));
-        let allowed = self.limiter.syn_reject(limits, now)
-            && match subscriber {
-                Some(subscriber) => self.limiter.error_to_b4(limits, subscriber, now),
-                None => self.limiter.error_to_internet(limits, now),
-            };
+        let allowed = match subscriber {
+            // Scans of the Internet do not silence what homes hear.
+            Some(subscriber) => self.limiter.error_to_b4(limits, subscriber, now),
+            None => {
+                self.limiter.syn_reject(limits, now)
+                    && self.limiter.error_to_internet(limits, *syn.caller.ip(), now)
+            }
+        };
         if !allowed {
             self.counters.icmp_suppressed += 1;
             return;

@@ -48,13 +48,12 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
         return Err(DropReason::Icmp6Checksum.into());
     }
     if tunnel_error::is_error(message) {
-        let message = message.to_vec();
-        return Ok(tunnel_error::take(aftr, &message, now)?);
+        return Ok(tunnel_error::take(aftr, message, now)?);
     }
     if message[..2] != [icmpv6::kind::ECHO, 0] {
         return Err(DropReason::Icmp6Type.into());
     }
-    if !aftr.limiter.echo(&aftr.settings.config.icmp, cause.source().to_bits(), now) {
+    if !aftr.limiter.echo(&aftr.settings.config.icmp, aftr.settings.subscriber_prefix(cause.source()), now) {
         return Err(DropReason::Local.into());
     }
     packet.strip_front(outer.upper.offset);
@@ -85,7 +84,13 @@ pub(super) fn inner(
         protocol::ICMP => {
             let is_echo =
                 Icmpv4::view(payload).is_some_and(|icmp| (icmp.kind, icmp.code) == (icmpv4::kind::ECHO, 0));
-            if !is_echo || !aftr.limiter.echo(&aftr.settings.config.icmp, tunnel.b4.to_bits(), now) {
+            if !is_echo
+                || !aftr.limiter.echo(
+                    &aftr.settings.config.icmp,
+                    aftr.settings.subscriber_prefix(tunnel.b4),
+                    now,
+                )
+            {
                 return Err(reason.into());
             }
             write_echo_reply(packet, inner.header_length);

@@ -1,9 +1,9 @@
 //! Destinations that are reached untranslated (RFC 6888 REQ-6). Private sources overlap between B4s, so
 //! the AFTR remembers which softwire a flow belongs to, and refuses the same flow of another one.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::aftr::Aftr;
+use super::aftr::{Aftr, MOST_TIMERS};
 use super::egress;
 use super::inner::Inner;
 use super::refusal::Refusal;
@@ -13,7 +13,7 @@ use super::table::{HashIndex, NONE, Record, Slab, Wheel};
 use super::time::{Instant, Stamp};
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
-use crate::wire::Packet;
+use crate::wire::{Packet, Side};
 use aftr_config::Protocol;
 
 #[derive(Debug, Clone)]
@@ -97,6 +97,8 @@ pub(super) fn from_b4(
             return Err(DropReason::PassClash.into());
         }
         aftr.pass_through.slab[id].last_seen = now.stamp();
+    } else if let Some(reason) = over_quota(aftr, aftr.subscriber_of(admission), now) {
+        return Err(reason.into());
     } else if !aftr.pass_through.slab.has_room(1)
         || !aftr.pass_through.by_tuple.has_room(aftr.pass_through.hash(flow.protocol, internal, remote))
     {
@@ -109,16 +111,36 @@ pub(super) fn from_b4(
         enter(aftr, passed, now);
     }
     egress::write_tos(packet, inner.tos);
-    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
+    aftr.fragment_passes(Side::B4, inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_to_internet(packet))
+}
+
+/// RFC 6888 REQ-4c and REQ-5: untranslated sessions are bounded as translated ones are.
+fn over_quota(aftr: &Aftr, subscriber: Option<u32>, now: Instant) -> Option<DropReason> {
+    let config = &aftr.settings.config.nat;
+    let subscriber = &aftr.subscribers.slab[subscriber?];
+    if subscriber.passed_through >= config.session_limits.limit_per_subscriber {
+        return Some(DropReason::NatQuota);
+    }
+    let (rate, burst) = (config.port_quota.new_mappings_per_second, config.port_quota.new_mappings_burst);
+    (!subscriber.creation.has_one(rate, burst, now)).then_some(DropReason::NatRate)
 }
 
 /// Whether an untranslated flow is this softwire's.
 pub(super) fn is_of(aftr: &Aftr, flow: &Flow, softwire: u32) -> bool {
-    let internal = (flow.source, flow.source_port);
-    let remote = (flow.destination, flow.destination_port);
-    let known = aftr.pass_through.find(flow.protocol, internal, remote);
-    known.is_some_and(|id| aftr.pass_through.slab[id].softwire == softwire)
+    softwire_from(aftr, flow.protocol, flow.source(), flow.destination()) == Some(softwire)
+}
+
+/// The softwire of an untranslated flow, by its ends.
+pub(super) fn softwire_from(
+    aftr: &Aftr,
+    protocol: Protocol,
+    internal: SocketAddrV4,
+    remote: SocketAddrV4,
+) -> Option<u32> {
+    let ends = ((*internal.ip(), internal.port()), (*remote.ip(), remote.port()));
+    let id = aftr.pass_through.find(protocol, ends.0, ends.1)?;
+    Some(aftr.pass_through.slab[id].softwire)
 }
 
 /// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a
@@ -138,7 +160,10 @@ fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {
     let hash = aftr.pass_through.hash(passed.protocol, passed.internal, passed.remote);
     let deadline = now.plus_secs(aftr.idle_timeout(passed.protocol));
     let subscriber = aftr.softwires.slab[passed.softwire].subscriber;
-    aftr.subscribers.slab[subscriber].passed_through += 1;
+    let quota = &aftr.settings.config.nat.port_quota;
+    let record = &mut aftr.subscribers.slab[subscriber];
+    record.creation.take(quota.new_mappings_per_second, quota.new_mappings_burst, now);
+    record.passed_through += 1;
     let id = aftr.pass_through.slab.insert(passed);
     let entered = aftr.pass_through.by_tuple.insert(hash, id);
     debug_assert!(entered);
@@ -148,7 +173,8 @@ fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {
 impl Aftr {
     /// Ends the untranslated sessions that were idle for too long.
     pub(super) fn expire_passed_through(&mut self, now: Instant) {
-        while let Some(id) = self.pass_through.timers.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.pass_through.timers.pop_due(now) else { break };
             let passed = &self.pass_through.slab[id];
             let deadline = passed.last_seen.plus_secs(self.idle_timeout(passed.protocol), now);
             if deadline > now {
