@@ -46,7 +46,7 @@ impl Model {
             .flat_map(|home| home.sets.iter().filter_map(|set| Some(set.empty_since? + self.set_wait())));
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
         let syns = self.syns.iter().map(move |(_, _, latest)| latest + silence);
-        let pieces = self.pieces.ends(self.config.nat.timers.fragment_min_timeout);
+        let pieces = self.from_b4.ends().chain(self.from_internet.ends());
         mappings.chain(holds).chain(sets).chain(syns).chain(pieces).chain(self.reassembly.ends())
     }
 
@@ -73,14 +73,15 @@ impl Model {
         self.answerable.extend(self.syns.iter().filter(|syn| over(syn)).map(|syn| (syn.0, syn.1)));
         self.syns.retain(|syn| !over(syn));
         for at in (0..self.mappings.len()).rev() {
-            self.pass_sessions(at, moment);
+            let has_ended = self.pass_sessions(at, moment);
             let m = &self.mappings[at];
             let is_over = match m.kind {
-                Kind::Tcp => m.sessions.is_empty(),
+                // What the Internet opens and nobody answers keeps no port.
+                Kind::Tcp => has_ended && m.sessions.iter().all(Session::is_inbound_half_open),
                 Kind::Udp | Kind::Icmp => self.life(m).is_some_and(|end| end <= moment),
             };
             if is_over {
-                let hold = m.kind != Kind::Tcp || m.must_hold;
+                let hold = m.kind != Kind::Tcp || m.must_hold || !m.sessions.is_empty();
                 self.remove(at, hold, moment);
             }
         }
@@ -89,14 +90,17 @@ impl Model {
             home.sets.retain(|set| set.empty_since.is_none_or(|since| since + wait > moment));
         }
         self.forget_empty_homes();
-        self.pieces.pass(self.config.nat.timers.fragment_min_timeout, moment);
+        self.from_b4.pass(moment);
+        self.from_internet.pass(moment);
         self.reassembly.pass(moment);
     }
 
-    pub(crate) fn pass_sessions(&mut self, at: usize, moment: Time) {
+    /// Gives whether one ended.
+    fn pass_sessions(&mut self, at: usize, moment: Time) -> bool {
         let ends: Vec<Time> =
             self.mappings[at].sessions.iter().map(|s| self.session_end(&self.mappings[at], s)).collect();
         let m = &mut self.mappings[at];
+        let before = m.sessions.len();
         let mut must_hold = m.must_hold;
         let mut ends = ends.into_iter();
         m.sessions.retain_mut(|session| {
@@ -114,6 +118,7 @@ impl Model {
             false
         });
         m.must_hold = must_hold;
+        m.sessions.len() < before
     }
 
     /// Ends a mapping.

@@ -53,7 +53,7 @@ impl Judge {
             ours.mappings.len(),
             sessions,
             ours.reassembly.len(),
-            ours.pieces.contexts.len(),
+            ours.from_b4.contexts.len() + ours.from_internet.contexts.len(),
         ];
         agree!(
             theirs == ours,

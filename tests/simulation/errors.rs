@@ -7,7 +7,7 @@ use aftr::engine::{DropReason, Verdict};
 use aftr::wire::Side;
 
 use crate::build;
-use crate::ip::{End, Ip, sum, translate, word};
+use crate::ip::{End, Ip, has_forbidden_option, sum, translate, word};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
 use crate::model::{Entry, Model};
@@ -24,6 +24,15 @@ struct Quoted {
     kind: Kind,
     source: SocketAddrV4,
     destination: SocketAddrV4,
+}
+
+/// A packet that was lost in the tunnel.
+struct Lost {
+    softwire: u64,
+    /// The inner one, or its front; none in a later fragment.
+    inner: Option<Vec<u8>>,
+    /// The identification of a later fragment.
+    piece: Option<Vec<u8>>,
 }
 
 /// Reads a quotation; none when it cannot be used (RFC 5508 REQ-3).
@@ -77,7 +86,6 @@ impl Model {
 impl Judge {
     pub(crate) fn error_from_internet(&mut self, came: &mut Came, ip: &Ip) -> Result<(), Difference> {
         let found = checked(ip).and_then(|quoted| self.model.sender_of(ip.destination(), &quoted));
-        let found = found.and_then(|at| self.fits(ip, DropReason::X4Mtu).map(|()| at));
         let at = match found {
             Ok(at) => at,
             Err(reason) => return self.dropped(came, reason),
@@ -120,6 +128,10 @@ impl Judge {
     /// Who reports, of which mapping, and the home that is told when it is one.
     fn may_report(&self, ip: &Ip, sender: Sender) -> Result<(Entry, usize, Option<usize>), DropReason> {
         let quoted = checked(ip)?;
+        // RFC 5508 section 7.3: an error quotes what its receiver sent, and no more than may leave.
+        if ip.destination() != *quoted.source.ip() || has_forbidden_option(&ip.payload()[8..]) {
+            return Err(DropReason::IcmpQuoted);
+        }
         let entry = self.model.enter(sender.b4)?;
         let known = match entry {
             Entry::Known(id) | Entry::Moves(id) => self.model.find(id, quoted.kind, quoted.destination),
@@ -127,9 +139,7 @@ impl Judge {
         };
         let at = known.ok_or(DropReason::NatNoMapping)?;
         if self.model.has_address(ip.destination()) {
-            let home = self.model.sender_of(ip.destination(), &quoted)?;
-            self.fits(ip, DropReason::InMtu)?;
-            return Ok((entry, at, Some(home)));
+            return Ok((entry, at, Some(self.model.sender_of(ip.destination(), &quoted)?)));
         }
         // RFC 6864 section 4.3; nobody is told about an error.
         if ip.df() && ip.len() > usize::from(self.model.config.nat.external_mtu) {
@@ -219,11 +229,17 @@ impl Judge {
         if forged == 5 {
             return self.dropped(&came, DropReason::Icmp6Checksum);
         }
-        let Some((softwire, inner)) = self.sent_by_us(&quotation) else {
+        let Some(Lost { softwire, inner, piece }) = self.sent_by_us(&quotation) else {
             return self.dropped(&came, DropReason::Icmp6Quote);
         };
         let told = match kind {
             [2, _] if parameter < 1280 => return self.dropped(&came, DropReason::Icmp6PtbSmall),
+            [2, _] if u32::from(word(&quotation, 4)) + 40 <= parameter => {
+                return self.dropped(&came, DropReason::Icmp6Quote);
+            }
+            [2, _] if !self.may_have_sent(softwire, inner.as_deref(), piece) => {
+                return self.dropped(&came, DropReason::Icmp6Quote);
+            }
             [2, _] => {
                 self.model.learn_path(softwire, parameter);
                 let honours = self.model.config.softwire.df_policy == aftr_config::DfPolicy::Honour;
@@ -240,8 +256,8 @@ impl Judge {
         self.nothing_more(&came)
     }
 
-    /// The softwire that a packet of ours went into, and its inner packet unless it is a later fragment.
-    fn sent_by_us(&self, quotation: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
+    /// What a quotation says of a packet that we put into an open softwire.
+    fn sent_by_us(&self, quotation: &[u8]) -> Option<Lost> {
         if quotation.len() < 40 {
             return None;
         }
@@ -250,16 +266,29 @@ impl Judge {
             return None;
         }
         let softwire = self.model.softwire_at(build::address6(quotation, 24))?;
-        let (mut next, mut at, mut is_first) = (quotation[6], 40, true);
+        let (mut next, mut at, mut piece) = (quotation[6], 40, None);
         if next == 44 {
             let fragment = quotation.get(40..48)?;
-            (next, at, is_first) = (fragment[0], 48, word(fragment, 2) & !7 == 0);
+            (next, at) = (fragment[0], 48);
+            piece = (word(fragment, 2) & !7 != 0).then(|| fragment[4..8].to_vec());
         }
-        if next == 60 && is_first {
+        if piece.is_some() {
+            return (next == 4 || next == 60).then_some(Lost { softwire, inner: None, piece });
+        }
+        if next == 60 {
             (next, at) = (*quotation.get(at)?, at + 8);
         }
-        let inner = quotation.get(at..).filter(|_| is_first);
-        (next == 4 || !is_first).then(|| (softwire, inner.map(<[u8]>::to_vec)))
+        let inner = quotation.get(at..).map(<[u8]>::to_vec);
+        (next == 4).then_some(Lost { softwire, inner, piece })
+    }
+
+    /// RFC 8201 section 4: the packet is for a mapping, or a later piece of one that left.
+    fn may_have_sent(&self, softwire: u64, inner: Option<&[u8]>, piece: Option<Vec<u8>>) -> bool {
+        if let Some(id) = piece {
+            return self.ids6.contains(&(self.model.softwire(softwire).b4, id));
+        }
+        let lost = inner.and_then(quoted);
+        lost.is_some_and(|lost| self.model.find(softwire, lost.kind, lost.destination).is_some())
     }
 
     fn sender_is_told(
@@ -271,6 +300,10 @@ impl Judge {
     ) -> Result<(), Difference> {
         let Some(lost) = quoted(inner) else { return Ok(()) };
         let Some(called) = self.model.find(softwire, lost.kind, lost.destination) else { return Ok(()) };
+        // Where sessions are known, nobody else learns what the host looks like from outside.
+        if lost.kind == Kind::Tcp && self.model.session(called, lost.kind, lost.source).is_none() {
+            return Ok(());
+        }
         let home = self.model.at(lost.kind, lost.source);
         // A packet of our own, or of a mapping that is no more: nobody waits for the error.
         if *lost.source.ip() == Ipv4Addr::new(192, 0, 0, 1)
@@ -331,6 +364,8 @@ fn forge(quotation: &mut Vec<u8>, forged: u8) {
         2 if quotation.len() >= 40 => quotation[23] ^= 0x40,
         3 if quotation.len() >= 40 => quotation[6] = 58,
         4 => quotation.truncate(39),
+        // A piece that never was.
+        6 if quotation.len() >= 48 && quotation[6] == 44 => quotation[44] ^= 0x80,
         _ => {}
     }
 }

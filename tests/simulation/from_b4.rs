@@ -62,7 +62,7 @@ impl Judge {
             return self.transport_from_b4(came, &ip, sender, None).map(|_| ());
         }
         let owner = self.model.home_of(sender.b4);
-        match self.model.pieces.arrives(&ip, Some(sender), owner, self.model.now) {
+        match self.model.from_b4.arrives(&ip, Some(sender), owner, self.model.now) {
             Arrival::Waits => self.waits(came),
             Arrival::Refused(reason) => self.refused(came, (reason, None), &ip, sender),
             Arrival::Follows(ports) => match self.follow_from_b4(came, &ip, sender, ports)? {
@@ -70,7 +70,7 @@ impl Judge {
                 Some(reason) => self.dropped(came, reason),
             },
             Arrival::First(key) => {
-                let given = self.model.pieces.find(key).and_then(|context| match context.fate {
+                let given = self.model.from_b4.find(key).and_then(|context| match context.fate {
                     Fate::Passes(ports) => Some(ports.id),
                     Fate::Unknown | Fate::Refused(_) => None,
                 });
@@ -168,16 +168,14 @@ impl Judge {
             if let Some(mtu) = self.honoured_mtu(ip, model.mappings[at].softwire) {
                 return Err((DropReason::InMtu, Some((3, 4, mtu))));
             }
-            self.fits(ip, DropReason::InMtu).map_err(silent)?;
             called = Some(at);
-        } else {
-            let mtu = usize::from(model.config.nat.external_mtu);
-            if ip.df() && ip.len() > mtu {
-                return Err((DropReason::InMtu, Some((3, 4, mtu))));
-            }
         }
         if known.is_none() {
             model.may_create(home, segment.kind).map_err(silent)?;
+        }
+        let mtu = usize::from(model.config.nat.external_mtu);
+        if called.is_none() && ip.df() && ip.len() > mtu {
+            return Err((DropReason::InMtu, Some((3, 4, mtu))));
         }
         Ok(Passage { entry, known, called })
     }
@@ -187,12 +185,6 @@ impl Judge {
         let mtu = self.model.tunnel_mtu(softwire);
         let honours = self.model.config.softwire.df_policy == aftr_config::DfPolicy::Honour;
         (honours && ip.df() && ip.len() > mtu).then_some(mtu)
-    }
-
-    /// An IPv6 packet holds 65535 octets.
-    pub(crate) fn fits(&self, ip: &Ip, reason: DropReason) -> Result<(), DropReason> {
-        let added = if self.model.config.softwire.encapsulation_limit { 8 } else { 0 };
-        if ip.len() + added > 65_535 { Err(reason) } else { Ok(()) }
     }
 
     fn passes(
@@ -274,7 +266,7 @@ impl Judge {
         let Some(called) = model.at(kind, called) else { return lost };
         let mapping = &model.mappings[called];
         let (softwire, internal) = (mapping.softwire, *mapping.internal.ip());
-        if self.honoured_mtu(ip, softwire).is_some() || self.fits(ip, DropReason::InMtu).is_err() {
+        if self.honoured_mtu(ip, softwire).is_some() {
             return Ok(Some(DropReason::InMtu));
         }
         let sent = sent.with_address(End::Destination, internal).with_ttl(ip.ttl() - 1);

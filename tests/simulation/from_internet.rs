@@ -33,7 +33,7 @@ impl Judge {
             return self.transport_from_internet(came, ip).map(|_| ());
         }
         let owner = u128::from(ip.destination().to_ipv6_mapped());
-        match self.model.pieces.arrives(ip, None, owner, self.model.now) {
+        match self.model.from_internet.arrives(ip, None, owner, self.model.now) {
             Arrival::Waits => self.waits(came),
             Arrival::Refused(reason) => self.dropped(came, reason),
             Arrival::Follows(ports) => match self.follow_from_internet(came, ip, ports)? {
@@ -94,10 +94,6 @@ impl Judge {
             self.told(came, DropReason::X4Mtu, (3, 4, mtu), ip, None)?;
             return Ok((Fate::Refused(DropReason::X4Mtu), 0));
         }
-        if let Err(reason) = self.fits(ip, DropReason::X4Mtu) {
-            self.dropped(came, reason)?;
-            return Ok((Fate::Refused(reason), 0));
-        }
         self.reaches_a_b4(came)?;
         self.model.passed(at, Flow { kind: segment.kind, flags: segment.flags }, segment.source, false);
         let mss = self.model.most_mss(mapping.softwire);
@@ -137,19 +133,19 @@ impl Judge {
         fate: Fate,
         owner: u128,
     ) -> Result<(), Difference> {
-        let before = self.model.pieces.find(key).map(|context| context.fate);
+        let before = self.model.pieces(key.side()).find(key).map(|context| context.fate);
         let (ports, owner) = match (fate, before) {
             (Fate::Passes(ports), _) => (ports, Some(owner)),
             // The same piece again that is refused now: its datagram goes on as it did.
             (_, Some(Fate::Passes(ports))) => (ports, None),
             (Fate::Refused(reason), _) => {
-                self.model.pieces.refuse(key, reason);
+                self.model.pieces(key.side()).refuse(key, reason);
                 return Ok(());
             }
             (Fate::Unknown, _) => return Err("an error is no first piece".to_owned()),
         };
         let Some(owner) = owner else { return Ok(()) };
-        for (ip, sender) in self.model.pieces.passes(key, ports, owner) {
+        for (ip, sender) in self.model.pieces(key.side()).passes(key, ports, owner) {
             self.resumed += 1;
             let lost = match sender {
                 Some(sender) => self.follow_from_b4(came, &ip, sender, ports)?,

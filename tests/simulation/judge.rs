@@ -196,7 +196,9 @@ impl Judge {
 
     /// Counts what was kept and then lost.
     fn count_lost(&mut self) {
-        let lost = self.model.pieces.lost.drain(..).chain(self.model.reassembly.lost.drain(..));
+        let model = &mut self.model;
+        let lost = model.from_b4.lost.drain(..).chain(model.from_internet.lost.drain(..));
+        let lost = lost.chain(model.reassembly.lost.drain(..));
         for reason in lost {
             self.drops[reason as usize] += 1;
             self.resumed += 1;

@@ -132,7 +132,8 @@ impl Judge {
     /// An inner packet as it enters the softwire of a B4.
     pub(crate) fn encapsulated(&self, inner: &Ip, b4: Ipv6Addr, own: usize) -> Vec<u8> {
         let from = self.model.config.softwire.aftr_ipv6_addr[own];
-        if self.model.config.softwire.encapsulation_limit {
+        // The option may be left out: the largest packets have no room for it.
+        if self.model.config.softwire.encapsulation_limit && inner.len() + LIMIT.len() <= 65_535 {
             build::ipv6(from, b4, inner.tos(), 60, &[&LIMIT[..], &inner.bytes].concat())
         } else {
             build::ipv6(from, b4, inner.tos(), 4, &inner.bytes)

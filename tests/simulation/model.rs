@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::{Config, DropReason};
+use aftr::wire::Side;
 
 use crate::pieces::Pieces;
 use crate::story::Kind;
@@ -107,7 +108,9 @@ pub(crate) struct Model {
     pub(crate) syns: Vec<(SocketAddrV4, SocketAddrV4, Time)>,
     /// SYNs whose silence is over and that may be answered.
     pub(crate) answerable: Vec<(SocketAddrV4, SocketAddrV4)>,
-    pub(crate) pieces: Pieces,
+    /// Datagrams in pieces, of homes and of the Internet: neither uses up the other's room.
+    pub(crate) from_b4: Pieces,
+    pub(crate) from_internet: Pieces,
     pub(crate) reassembly: Reassembly,
     /// Identifications that were given, and when: (source, destination, protocol), identification.
     identifications: BTreeMap<(Ipv4Addr, Ipv4Addr, u8, u16), Time>,
@@ -119,7 +122,8 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(config: Config, now: Time) -> Model {
         Model {
-            pieces: Pieces::new(config.nat.fragments),
+            from_b4: Pieces::new(config.nat.fragments, &config.nat.timers, Side::B4),
+            from_internet: Pieces::new(config.nat.fragments, &config.nat.timers, Side::Internet),
             reassembly: Reassembly::new(config.softwire.reassembly),
             identifications: BTreeMap::new(),
             config,
@@ -131,6 +135,14 @@ impl Model {
             answerable: Vec::new(),
             softwires: 0,
             last_moment: 0,
+        }
+    }
+
+    /// The datagrams in pieces that come from a side.
+    pub(crate) fn pieces(&mut self, side: Side) -> &mut Pieces {
+        match side {
+            Side::B4 => &mut self.from_b4,
+            Side::Internet => &mut self.from_internet,
         }
     }
 

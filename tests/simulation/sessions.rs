@@ -85,9 +85,7 @@ impl Model {
         }
         if flow.is_syn() {
             let limits = &self.config.nat.session_limits;
-            let waits = |m: &Mapping| {
-                m.sessions.iter().filter(|s| s.phase == Phase::Init && !s.client_is_inside).count()
-            };
+            let waits = |m: &Mapping| m.sessions.iter().filter(|s| s.is_inbound_half_open()).count();
             let of_home: usize = self.mappings.iter().filter(|other| other.home == m.home).map(waits).sum();
             if waits(m) >= limits.inbound_half_open_per_mapping as usize
                 || of_home >= limits.inbound_half_open_per_subscriber as usize
@@ -138,6 +136,11 @@ impl Model {
 }
 
 impl Session {
+    /// Opened by the Internet, and not answered yet.
+    pub(crate) fn is_inbound_half_open(&self) -> bool {
+        self.phase == Phase::Init && !self.client_is_inside
+    }
+
     /// The table of section 7, row by row.
     pub(crate) fn packet(&mut self, flow: Flow, from_inside: bool, now: Time) {
         if self.phase == Phase::Peer {

@@ -68,7 +68,7 @@ impl Teller {
             (2, _) => 1280 + dice.below(300) as u32,
             _ => dice.pick(&[44, 44, 40]),
         };
-        let forged = if dice.one_in(4) { dice.byte(6) } else { 0 };
+        let forged = if dice.one_in(4) { dice.byte(7) } else { 0 };
         Step::TunnelError { nth: dice.roll() as u8, kind, code, parameter, quoted: length, forged }
     }
 
