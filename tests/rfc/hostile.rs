@@ -414,6 +414,23 @@ fn pieces_that_wait_from_the_internet_leave_room_for_those_of_the_homes() {
     assert_eq!(bed.up(A, datagram.piece(1024, 3008)).verdict, Verdict::Hold);
 }
 
+/// Whatever the timers were armed for when they slept.
+#[test]
+fn what_nobody_wants_is_forgotten_as_soon_after_a_long_silence() {
+    covers("4787-14a-v4");
+    let mut bed = Bed::new();
+    bed.advance(20_000);
+    let external = bed.open_udp(A, 5000);
+    let datagram = udp(R1, 80, *external.ip(), external.port()).with_data(100).loose(1);
+    assert_eq!(bed.down(datagram.piece(0, 24)).verdict, Verdict::ToB4);
+    bed.advance(1);
+    bed.down(datagram.piece(48, 72));
+    bed.down(datagram.piece(40, 80)).dropped(DropReason::V4FragOverlap);
+    assert_eq!(bed.aftr.gauges().fragmented, 1);
+    bed.advance(2);
+    assert_eq!(bed.aftr.gauges().fragmented, 0);
+}
+
 /// What was put into a softwire to a path that takes less is cut for that path, whoever made it.
 #[test]
 fn an_echo_answer_is_cut_for_the_path_of_its_b4() {
