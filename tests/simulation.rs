@@ -30,6 +30,8 @@ mod ip;
 mod judge;
 #[path = "simulation/left.rs"]
 mod left;
+#[path = "simulation/limits.rs"]
+mod limits;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/nat.rs"]

@@ -1,8 +1,6 @@
 //! What time does: expiry, hold-down, port sets that go back, datagrams that are given up.
 
-use std::net::SocketAddrV4;
-
-use crate::model::{Mapping, Model, Phase, Session, Time};
+use crate::model::{Mapping, Model, Phase, Session, Syn, Time};
 use crate::story::Kind;
 
 impl Model {
@@ -45,7 +43,7 @@ impl Model {
             .values()
             .flat_map(|home| home.sets.iter().filter_map(|set| Some(set.empty_since? + self.set_wait())));
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
-        let syns = self.syns.iter().map(move |(_, _, latest)| latest + silence);
+        let syns = self.syns.iter().map(move |syn| syn.latest + silence);
         let pieces = self.from_b4.ends().chain(self.from_internet.ends());
         mappings.chain(holds).chain(sets).chain(syns).chain(pieces).chain(self.reassembly.ends())
     }
@@ -69,8 +67,8 @@ impl Model {
     pub(crate) fn pass(&mut self, moment: Time) {
         self.held.retain(|(_, _, until)| *until > moment);
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
-        let over = |syn: &(SocketAddrV4, SocketAddrV4, Time)| syn.2 + silence <= moment;
-        self.answerable.extend(self.syns.iter().filter(|syn| over(syn)).map(|syn| (syn.0, syn.1)));
+        let over = |syn: &Syn| syn.latest + silence <= moment;
+        self.answerable.extend(self.syns.iter().filter(|syn| over(syn)));
         self.syns.retain(|syn| !over(syn));
         for at in (0..self.mappings.len()).rev() {
             let has_ended = self.pass_sessions(at, moment);

@@ -10,6 +10,7 @@ use crate::build;
 use crate::ip::{End, Ip, has_forbidden_option, sum, translate, word};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
+use crate::limits::Purse;
 use crate::model::{Entry, Model};
 use crate::pieces::Sender;
 use crate::story::{Kind, Outer};
@@ -20,10 +21,10 @@ const ROUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfffe, 0, 0, 0, 0, 1);
 const WHOLE: Outer = Outer { class: 0, to_second: false, limit: 0, fragment: None };
 
 /// What an error quotes.
-struct Quoted {
-    kind: Kind,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
+pub(crate) struct Quoted {
+    pub(crate) kind: Kind,
+    pub(crate) source: SocketAddrV4,
+    pub(crate) destination: SocketAddrV4,
 }
 
 /// A packet that was lost in the tunnel.
@@ -36,7 +37,7 @@ struct Lost {
 }
 
 /// Reads a quotation; none when it cannot be used (RFC 5508 REQ-3).
-fn quoted(bytes: &[u8]) -> Option<Quoted> {
+pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted> {
     let header = usize::from(bytes.first()? & 15) * 4;
     let is_usable = bytes[0] >> 4 == 4
         && header >= 20
@@ -311,7 +312,11 @@ impl Judge {
         {
             return Ok(());
         }
-        if came.suppressed == 1 {
+        let purses = match home {
+            Some(home) => Purse::of_home(self.model.mappings[home].home),
+            None => Purse::of_recipient(*lost.source.ip()),
+        };
+        if !self.may_tell(came, &[vec![Purse::Tunnel], purses].concat())? {
             return Ok(());
         }
         let external = self.model.mappings[called].external;
@@ -345,7 +350,7 @@ fn checked(ip: &Ip) -> Result<Quoted, DropReason> {
 }
 
 /// The inner packet of one that left to a B4, or its front; none in a later fragment.
-fn front_of(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn front_of(bytes: &[u8]) -> Option<&[u8]> {
     let (mut next, mut at) = (bytes[6], 40);
     if next == 44 {
         if word(bytes, 42) & !7 != 0 {

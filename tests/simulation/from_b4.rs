@@ -1,6 +1,6 @@
 //! What the model expects of a packet from the access network, step by step.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::{DropReason, Verdict};
 use aftr::wire::Side;
@@ -127,19 +127,30 @@ impl Judge {
             Err(refusal) => refusal,
             Ok(segment) => match self.may_pass(ip, &segment, sender) {
                 Ok(passage) => return self.passes(came, ip, &segment, sender, &passage, given),
-                Err((reason, _)) if is_held(reason, &segment) => {
-                    agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
-                    let host = sender.b4.octets();
-                    let stand_in = Ipv4Addr::new(240, host[6], host[15], ip.source().octets()[3]);
-                    let caller = SocketAddrV4::new(stand_in, segment.source.port());
-                    self.model.hold_syn(segment.destination, caller);
-                    return Ok(Fate::Refused(DropReason::NatNoMapping));
+                Err((reason, _)) if is_unsolicited(reason, &segment) => {
+                    return self.unsolicited(came, &segment, Some(sender.b4), reason);
                 }
                 Err(refusal) => refusal,
             },
         };
         self.refused(came, refusal, ip, sender)?;
         Ok(Fate::Refused(refusal.0))
+    }
+
+    /// An unsolicited SYN: kept in silence while there is room.
+    pub(crate) fn unsolicited(
+        &mut self,
+        came: &Came,
+        segment: &Segment,
+        b4: Option<Ipv6Addr>,
+        reason: DropReason,
+    ) -> Result<Fate, Difference> {
+        if self.model.hold_syn(segment.destination, segment.source, b4) {
+            agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
+            return Ok(Fate::Refused(DropReason::NatNoMapping));
+        }
+        self.dropped(came, reason)?;
+        Ok(Fate::Refused(reason))
     }
 
     /// Every check, in the order of the catalogue's ORD-1.
@@ -287,7 +298,7 @@ fn decapsulated_tos(inner: u8, outer: u8) -> Option<u8> {
 }
 
 /// RFC 5382 REQ-4: whether a packet that is refused for this is kept for six seconds.
-pub(crate) fn is_held(reason: DropReason, segment: &Segment) -> bool {
+pub(crate) fn is_unsolicited(reason: DropReason, segment: &Segment) -> bool {
     let is_syn = segment.kind == Kind::Tcp && segment.flags & 0x12 == 2;
     is_syn && matches!(reason, DropReason::NatNoMapping | DropReason::NatFilter)
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use aftr::engine::{DropReason, TtlBy, Verdict};
 use aftr::wire::Side;
 
-use crate::from_b4::is_held;
+use crate::from_b4::is_unsolicited;
 use crate::ip::{End, Icmp, Ip, Segment};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
@@ -65,10 +65,8 @@ impl Judge {
         let entered = segment.and_then(|segment| Ok((segment, self.may_come_in(&segment)?)));
         let reason = match (entered, segment) {
             (Ok((segment, at)), _) => return self.comes_in(came, ip, &segment, at),
-            (Err(reason), Ok(segment)) if is_held(reason, &segment) => {
-                agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
-                self.model.hold_syn(segment.destination, segment.source);
-                return Ok((Fate::Refused(DropReason::NatNoMapping), 0));
+            (Err(reason), Ok(segment)) if is_unsolicited(reason, &segment) => {
+                return self.unsolicited(came, &segment, None, reason).map(|fate| (fate, 0));
             }
             (Err(reason), _) => reason,
         };

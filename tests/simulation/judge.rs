@@ -159,6 +159,7 @@ impl Judge {
     }
 
     pub(crate) fn nothing_more(&self, came: &Came) -> Result<(), Difference> {
+        agree!(came.suppressed == 0, "an error that nobody expects was kept back");
         agree!(came.left.is_empty(), "more left than expected: {:02x?}", came.left);
         Ok(())
     }

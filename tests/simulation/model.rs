@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use aftr::engine::{Config, DropReason};
 use aftr::wire::Side;
 
+use crate::limits::Limits;
 use crate::pieces::Pieces;
 use crate::story::Kind;
 use crate::whole::Reassembly;
@@ -76,6 +77,17 @@ pub(crate) struct Home {
     pub(crate) bucket: (u64, Time),
 }
 
+/// An unsolicited SYN.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Syn {
+    pub(crate) attacked: SocketAddrV4,
+    pub(crate) caller: SocketAddrV4,
+    /// Of a caller at home.
+    pub(crate) b4: Option<Ipv6Addr>,
+    /// When the latest copy came.
+    pub(crate) latest: Time,
+}
+
 /// How a B4 address is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -104,10 +116,10 @@ pub(crate) struct Model {
     pub(crate) mappings: Vec<Mapping>,
     /// Ports that nobody may have yet.
     pub(crate) held: Vec<(SocketAddrV4, Kind, Time)>,
-    /// Unsolicited SYNs: attacked, caller, latest copy.
-    pub(crate) syns: Vec<(SocketAddrV4, SocketAddrV4, Time)>,
-    /// SYNs whose silence is over and that may be answered.
-    pub(crate) answerable: Vec<(SocketAddrV4, SocketAddrV4)>,
+    pub(crate) syns: Vec<Syn>,
+    /// SYNs whose silence is over: they are answered.
+    pub(crate) answerable: Vec<Syn>,
+    pub(crate) limits: Limits,
     /// Datagrams in pieces, of homes and of the Internet: neither uses up the other's room.
     pub(crate) from_b4: Pieces,
     pub(crate) from_internet: Pieces,
@@ -126,15 +138,16 @@ impl Model {
             from_internet: Pieces::new(config.nat.fragments, &config.nat.timers, Side::Internet),
             reassembly: Reassembly::new(config.softwire.reassembly),
             identifications: BTreeMap::new(),
-            config,
             now,
             homes: BTreeMap::new(),
             mappings: Vec::new(),
             held: Vec::new(),
             syns: Vec::new(),
             answerable: Vec::new(),
+            limits: Limits::new(config.icmp),
             softwires: 0,
             last_moment: 0,
+            config,
         }
     }
 
