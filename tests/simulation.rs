@@ -60,7 +60,7 @@ use teller::Teller;
 /// Steps of one story: long enough for tables to fill, and for days to pass.
 const STORY: u64 = 20_000;
 /// How many configurations there are.
-const VARIANTS: usize = 10;
+const VARIANTS: usize = 11;
 
 /// The configurations that stories play under.
 fn variant(number: usize) -> (Config, TtlBy) {
@@ -75,6 +75,9 @@ fn variant(number: usize) -> (Config, TtlBy) {
         [softwire.reassembly]\nlimit-per-subscriber = 4\nlimit = 12";
     const FEW_OCTETS: &str = "[nat.fragments]\noctets-per-subscriber = 131072\noctets = 262144\n\
         [softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 262144";
+    const FEW_ERRORS: &str = "[icmp]\nper-subscriber-rate = 1\nper-subscriber-burst = 2\nto-b4-rate = 3\n\
+        to-internet-rate = 6\nicmpv6-per-source-rate = 1\nicmpv6-rate = 2\necho-per-b4-rate = 1\n\
+        syn-reject-rate = 1";
     match number {
         0 => (bed::config("", "", ""), TtlBy::Engine),
         1 => (bed::config("", "filtering-type = \"address-dependent\"", ""), TtlBy::Kernel),
@@ -90,6 +93,10 @@ fn variant(number: usize) -> (Config, TtlBy) {
         9 => {
             let nat = "external-mtu = 1400\ntimers.fragment-min-timeout = 5";
             (bed::config("access-mtu = 1280\nencapsulation-limit = true", nat, FEW_PIECES), TtlBy::Engine)
+        }
+        10 => {
+            let nat = "syn-held-max = 7\nfiltering-type = \"address-and-port-dependent\"\nipid-strict = true";
+            (bed::config("df-policy = \"honour\"", nat, FEW_ERRORS), TtlBy::Engine)
         }
         _ => (bed::config("b4-address-change-limit = 60", TIGHT, LIMITS), TtlBy::Engine),
     }
