@@ -36,6 +36,8 @@ mod limits;
 mod model;
 #[path = "simulation/nat.rs"]
 mod nat;
+#[path = "simulation/pass_through.rs"]
+mod pass_through;
 #[path = "simulation/pieces.rs"]
 mod pieces;
 #[path = "simulation/receivers.rs"]
@@ -60,7 +62,7 @@ use teller::Teller;
 /// Steps of one story: long enough for tables to fill, and for days to pass.
 const STORY: u64 = 20_000;
 /// How many configurations there are.
-const VARIANTS: usize = 11;
+const VARIANTS: usize = 13;
 
 /// The configurations that stories play under.
 fn variant(number: usize) -> (Config, TtlBy) {
@@ -78,6 +80,8 @@ fn variant(number: usize) -> (Config, TtlBy) {
     const FEW_ERRORS: &str = "[icmp]\nper-subscriber-rate = 1\nper-subscriber-burst = 2\nto-b4-rate = 3\n\
         to-internet-rate = 6\nicmpv6-per-source-rate = 1\nicmpv6-rate = 2\necho-per-b4-rate = 1\n\
         syn-reject-rate = 1";
+    const PASS: &str = "[[nat.nat-pass-through]]\nprefix = \"203.0.113.2/32\"\n\
+        [[nat.nat-pass-through]]\nprefix = \"203.0.113.3/32\"\nprotocol = \"udp\"\nport = 80";
     match number {
         0 => (bed::config("", "", ""), TtlBy::Engine),
         1 => (bed::config("", "filtering-type = \"address-dependent\"", ""), TtlBy::Kernel),
@@ -97,6 +101,12 @@ fn variant(number: usize) -> (Config, TtlBy) {
         10 => {
             let nat = "syn-held-max = 7\nfiltering-type = \"address-and-port-dependent\"\nipid-strict = true";
             (bed::config("df-policy = \"honour\"", nat, FEW_ERRORS), TtlBy::Engine)
+        }
+        11 => (bed::config("", "", PASS), TtlBy::Engine),
+        12 => {
+            let nat = "filtering-type = \"address-dependent\"";
+            let rest = format!("{LIMITS}\n{FEW_PIECES}\n{PASS}");
+            (bed::config("df-policy = \"honour\"", nat, &rest), TtlBy::Kernel)
         }
         _ => (bed::config("b4-address-change-limit = 60", TIGHT, LIMITS), TtlBy::Engine),
     }

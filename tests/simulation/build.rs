@@ -59,6 +59,14 @@ pub(crate) fn datagram(told: &Datagram, model: &Model) -> Option<Ip> {
             (called.kind, host(at, port), called.external)
         }
         Way::Down { nth, remote: from, remote_port } => {
+            // What is known as it is hears from its peer, or from another.
+            let all = model.mappings.len() + model.passed.len();
+            if let Some(at) = (usize::from(nth) % all.max(1)).checked_sub(model.mappings.len())
+                && let Some(to) = model.passed.get(at)
+            {
+                let from = if from == 0 { remote(1, remote_port) } else { to.remote };
+                return build_from(told, to.kind, from, to.internal);
+            }
             let to = mapping(nth)?;
             (to.kind, remote(from, remote_port), to.external)
         }
@@ -66,6 +74,10 @@ pub(crate) fn datagram(told: &Datagram, model: &Model) -> Option<Ip> {
             (told.kind, remote(0, 0), SocketAddrV4::new(pool_address(&model.config, address), port))
         }
     };
+    build_from(told, kind, source, destination)
+}
+
+fn build_from(told: &Datagram, kind: Kind, source: SocketAddrV4, destination: SocketAddrV4) -> Option<Ip> {
     let packet = packet(told, kind, source, destination, b4_of(told.way).is_some());
     (packet.len() <= 65_535).then_some(packet)
 }

@@ -45,7 +45,14 @@ impl Model {
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
         let syns = self.syns.iter().map(move |syn| syn.latest + silence);
         let pieces = self.from_b4.ends().chain(self.from_internet.ends());
-        mappings.chain(holds).chain(sets).chain(syns).chain(pieces).chain(self.reassembly.ends())
+        let passed = self.passed.iter().map(|passed| self.passed_end(passed));
+        mappings
+            .chain(passed)
+            .chain(holds)
+            .chain(sets)
+            .chain(syns)
+            .chain(pieces)
+            .chain(self.reassembly.ends())
     }
 
     /// Whether a timer may or may not have ended by now: inside [T, T + 1 s] both are right, and what
@@ -83,6 +90,9 @@ impl Model {
                 self.remove(at, hold, moment);
             }
         }
+        let ends: Vec<Time> = self.passed.iter().map(|passed| self.passed_end(passed)).collect();
+        let mut ends = ends.into_iter();
+        self.passed.retain(|_| ends.next().is_some_and(|end| end > moment));
         let wait = self.set_wait();
         for home in self.homes.values_mut() {
             home.sets.retain(|set| set.empty_since.is_none_or(|since| since + wait > moment));
@@ -143,19 +153,26 @@ impl Model {
 
     pub(crate) fn forget_empty_homes(&mut self) {
         let mappings = &self.mappings;
-        self.homes.retain(|prefix, home| !home.sets.is_empty() || mappings.iter().any(|m| m.home == *prefix));
+        let passed = &self.passed;
+        self.homes.retain(|prefix, home| {
+            !home.sets.is_empty()
+                || mappings.iter().any(|m| m.home == *prefix)
+                || passed.iter().any(|p| p.home == *prefix)
+        });
     }
 
     /// RFC 7785 section 4.6; gives how many mappings ended.
     pub(crate) fn purge(&mut self, prefix: u128) -> usize {
         let now = self.now;
         let mut count = 0;
+        self.passed.retain(|passed| passed.home != prefix);
         for at in (0..self.mappings.len()).rev() {
             if self.mappings[at].home == prefix {
                 self.remove(at, true, now);
                 count += 1;
             }
         }
+        self.forget_empty_homes();
         count
     }
 }

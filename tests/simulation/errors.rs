@@ -84,19 +84,42 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Whom an error to `to` is for that quotes this: a mapping's host, or one that is known as it is.
+    fn addressee_of(&self, to: Ipv4Addr, quoted: &Quoted) -> Result<(u64, SocketAddrV4), DropReason> {
+        if self.has_address(to) {
+            let mapping = &self.mappings[self.sender_of(to, quoted)?];
+            return Ok((mapping.softwire, mapping.internal));
+        }
+        if to != *quoted.source.ip() {
+            return Err(DropReason::IcmpQuoted);
+        }
+        let at = self.passed_at(quoted.kind, quoted.source, quoted.destination);
+        at.map(|at| (self.passed[at].softwire, quoted.source)).ok_or(DropReason::X4Dst)
+    }
+
+    /// How the Internet knows the host behind a B4 that the quoted packet was for.
+    fn external_of(&self, softwire: u64, quoted: &Quoted) -> Option<SocketAddrV4> {
+        if let Some(at) = self.find(softwire, quoted.kind, quoted.destination) {
+            return Some(self.mappings[at].external);
+        }
+        let at = self.passed_at(quoted.kind, quoted.destination, quoted.source)?;
+        (self.passed[at].softwire == softwire).then_some(quoted.destination)
+    }
+}
+
 impl Judge {
     pub(crate) fn error_from_internet(&mut self, came: &mut Came, ip: &Ip) -> Result<(), Difference> {
-        let found = checked(ip).and_then(|quoted| self.model.sender_of(ip.destination(), &quoted));
-        let at = match found {
-            Ok(at) => at,
+        let found = checked(ip).and_then(|quoted| self.model.addressee_of(ip.destination(), &quoted));
+        let (softwire, internal) = match found {
+            Ok(found) => found,
             Err(reason) => return self.dropped(came, reason),
         };
         agree!(came.verdict == Verdict::ToB4, "expected the error to pass, got {:?}", came.verdict);
-        let mapping = self.model.mappings[at].clone();
-        let error = requoted(ip, End::Source, mapping.internal);
-        let error = error.with_address(End::Destination, *mapping.internal.ip());
+        let error = requoted(ip, End::Source, internal);
+        let error = error.with_address(End::Destination, *internal.ip());
         let error = self.one_hop_less(error);
-        self.left_to_b4(came, mapping.softwire, &error)
+        self.left_to_b4(came, softwire, &error)
     }
 
     pub(crate) fn error_from_b4(
@@ -105,12 +128,11 @@ impl Judge {
         ip: &Ip,
         sender: Sender,
     ) -> Result<(), Difference> {
-        let (entry, at, home) = match self.may_report(ip, sender) {
+        let (entry, external, home) = match self.may_report(ip, sender) {
             Ok(found) => found,
             Err(reason) => return self.dropped(came, reason),
         };
         self.model.settle(entry, sender.b4, sender.own);
-        let external = self.model.mappings[at].external;
         let error = requoted(ip, End::Destination, external);
         let error = error.with_address(End::Source, *external.ip()).with_tos(sender.tos);
         let error = self.identified(came, error, ip.destination())?;
@@ -126,8 +148,12 @@ impl Judge {
         self.left_to_b4(came, mapping.softwire, &error)
     }
 
-    /// Who reports, of which mapping, and the home that is told when it is one.
-    fn may_report(&self, ip: &Ip, sender: Sender) -> Result<(Entry, usize, Option<usize>), DropReason> {
+    /// Who reports, as whom the Internet knows the host, and the home that is told when it is one.
+    fn may_report(
+        &self,
+        ip: &Ip,
+        sender: Sender,
+    ) -> Result<(Entry, SocketAddrV4, Option<usize>), DropReason> {
         let quoted = checked(ip)?;
         // RFC 5508 section 7.3: an error quotes what its receiver sent, and no more than may leave.
         if ip.destination() != *quoted.source.ip() || has_forbidden_option(&ip.payload()[8..]) {
@@ -135,18 +161,18 @@ impl Judge {
         }
         let entry = self.model.enter(sender.b4)?;
         let known = match entry {
-            Entry::Known(id) | Entry::Moves(id) => self.model.find(id, quoted.kind, quoted.destination),
+            Entry::Known(id) | Entry::Moves(id) => self.model.external_of(id, &quoted),
             Entry::Opens => None,
         };
-        let at = known.ok_or(DropReason::NatNoMapping)?;
+        let external = known.ok_or(DropReason::NatNoMapping)?;
         if self.model.has_address(ip.destination()) {
-            return Ok((entry, at, Some(self.model.sender_of(ip.destination(), &quoted)?)));
+            return Ok((entry, external, Some(self.model.sender_of(ip.destination(), &quoted)?)));
         }
         // RFC 6864 section 4.3; nobody is told about an error.
         if ip.df() && ip.len() > usize::from(self.model.config.nat.external_mtu) {
             return Err(DropReason::InMtu);
         }
-        Ok((entry, at, None))
+        Ok((entry, external, None))
     }
 
     /// RFC 6864 section 5.3.1: many hosts send from one address.
@@ -289,7 +315,7 @@ impl Judge {
             return self.ids6.contains(&(self.model.softwire(softwire).b4, id));
         }
         let lost = inner.and_then(quoted);
-        lost.is_some_and(|lost| self.model.find(softwire, lost.kind, lost.destination).is_some())
+        lost.is_some_and(|lost| self.model.external_of(softwire, &lost).is_some())
     }
 
     fn sender_is_told(
@@ -300,9 +326,11 @@ impl Judge {
         (code, mtu): (u8, usize),
     ) -> Result<(), Difference> {
         let Some(lost) = quoted(inner) else { return Ok(()) };
-        let Some(called) = self.model.find(softwire, lost.kind, lost.destination) else { return Ok(()) };
+        let Some(external) = self.model.external_of(softwire, &lost) else { return Ok(()) };
         // Where sessions are known, nobody else learns what the host looks like from outside.
-        if lost.kind == Kind::Tcp && self.model.session(called, lost.kind, lost.source).is_none() {
+        let called = self.model.find(softwire, lost.kind, lost.destination);
+        let is_strange = |called| self.model.session(called, lost.kind, lost.source).is_none();
+        if lost.kind == Kind::Tcp && called.is_some_and(is_strange) {
             return Ok(());
         }
         let home = self.model.at(lost.kind, lost.source);
@@ -319,7 +347,6 @@ impl Judge {
         if !self.may_tell(came, &[vec![Purse::Tunnel], purses].concat())? {
             return Ok(());
         }
-        let external = self.model.mappings[called].external;
         let source = if home.is_some() { Ipv4Addr::new(192, 0, 0, 1) } else { *external.ip() };
         let start = [3, code, 0, 0, 0, 0, (mtu >> 8) as u8, mtu as u8];
         let quotation = &inner[..inner.len().min(548)];

@@ -93,15 +93,15 @@ impl Judge {
     }
 
     /// Refused for something; a want of resources is told as 3/1.
-    fn refused(
+    pub(crate) fn refused(
         &mut self,
         came: &mut Came,
         (reason, told): Refusal,
         cause: &Ip,
         sender: Sender,
     ) -> Result<(), Difference> {
-        use DropReason::{NatPool, NatQuota, NatRate};
-        let told = told.or(matches!(reason, NatPool | NatQuota | NatRate).then_some((3, 1, 0)));
+        use DropReason::{NatPool, NatQuota, NatRate, PassClash};
+        let told = told.or(matches!(reason, NatPool | NatQuota | NatRate | PassClash).then_some((3, 1, 0)));
         match told {
             Some(told) => self.told(came, reason, told, cause, Some((sender.b4, sender.own))),
             None => self.dropped(came, reason),
@@ -121,6 +121,9 @@ impl Judge {
                 return self.error_from_b4(came, ip, sender).map(|()| Fate::Unknown);
             }
             Ok(segment) if segment.icmp == Icmp::Reply => Err(DropReason::IcmpType),
+            Ok(segment) if self.model.passes_through(segment.kind, segment.destination) => {
+                return self.passes_untranslated(came, ip, &segment, sender);
+            }
             other => other,
         };
         let refusal = match segment.map_err(|reason| (reason, None)) {
@@ -260,6 +263,9 @@ impl Judge {
     ) -> Result<Option<DropReason>, Difference> {
         let (model, lost) = (&self.model, Ok(Some(DropReason::V4FragNoContext)));
         let kind = ip.kind();
+        if model.passes_through(kind, SocketAddrV4::new(ip.destination(), ports.destination)) {
+            return self.follows_untranslated(came, ip, sender, ports);
+        }
         let internal = SocketAddrV4::new(ip.source(), ports.source);
         let Some(softwire) = model.softwire_at(sender.b4) else { return lost };
         let Some(at) = model.find(softwire, kind, internal) else { return lost };

@@ -23,7 +23,7 @@ impl Judge {
         if ip.has_forbidden_option() {
             return self.dropped(came, DropReason::X4Opt);
         }
-        if !self.model.has_address(ip.destination()) {
+        if !self.model.has_address(ip.destination()) && !self.model.may_be_passed(ip) {
             return self.dropped(came, DropReason::X4Dst);
         }
         if ip.ttl() <= u8::from(self.ttl == TtlBy::Engine) {
@@ -48,7 +48,7 @@ impl Judge {
         }
     }
 
-    fn reaches_a_b4(&self, came: &Came) -> Result<(), Difference> {
+    pub(crate) fn reaches_a_b4(&self, came: &Came) -> Result<(), Difference> {
         agree!(came.verdict == Verdict::ToB4, "expected it to reach a B4, got {:?}", came.verdict);
         Ok(())
     }
@@ -60,6 +60,9 @@ impl Judge {
                 return self.error_from_internet(came, ip).map(|()| (Fate::Unknown, 0));
             }
             Ok(segment) if segment.icmp == Icmp::Request => Err(DropReason::NatNoMapping),
+            Ok(segment) if !self.model.has_address(ip.destination()) => {
+                return self.comes_untranslated(came, ip, &segment);
+            }
             other => other,
         };
         let entered = segment.and_then(|segment| Ok((segment, self.may_come_in(&segment)?)));
@@ -109,6 +112,9 @@ impl Judge {
         ip: &Ip,
         ports: Ports,
     ) -> Result<Option<(DropReason, usize)>, Difference> {
+        if !self.model.has_address(ip.destination()) {
+            return self.comes_after_untranslated(came, ip, ports);
+        }
         let to = SocketAddrV4::new(ip.destination(), ports.destination);
         let Some(at) = self.model.at(ip.kind(), to) else {
             return Ok(Some((DropReason::V4FragNoContext, 0)));

@@ -9,6 +9,7 @@ use aftr::engine::{Config, DropReason};
 use aftr::wire::Side;
 
 use crate::limits::Limits;
+use crate::pass_through::Passed;
 use crate::pieces::Pieces;
 use crate::story::Kind;
 use crate::whole::Reassembly;
@@ -114,6 +115,7 @@ pub(crate) struct Model {
     pub(crate) now: Time,
     pub(crate) homes: BTreeMap<u128, Home>,
     pub(crate) mappings: Vec<Mapping>,
+    pub(crate) passed: Vec<Passed>,
     /// Ports that nobody may have yet.
     pub(crate) held: Vec<(SocketAddrV4, Kind, Time)>,
     pub(crate) syns: Vec<Syn>,
@@ -141,6 +143,7 @@ impl Model {
             now,
             homes: BTreeMap::new(),
             mappings: Vec::new(),
+            passed: Vec::new(),
             held: Vec::new(),
             syns: Vec::new(),
             answerable: Vec::new(),
