@@ -62,10 +62,6 @@ impl Model {
         segment: &Segment,
         sender: Sender,
     ) -> Result<(Entry, Option<usize>), Refusal> {
-        let mtu = usize::from(self.config.nat.external_mtu);
-        if ip.df() && ip.len() > mtu {
-            return Err((DropReason::InMtu, Some((3, 4, mtu))));
-        }
         let entry = self.enter(sender.b4).map_err(|reason| (reason, None))?;
         let known = self.passed_at(segment.kind, segment.source, segment.destination);
         if let Some(at) = known {
@@ -73,7 +69,11 @@ impl Model {
                 Entry::Known(id) | Entry::Moves(id) => self.passed[at].softwire == id,
                 Entry::Opens => false,
             };
-            return if is_own { Ok((entry, known)) } else { Err((DropReason::PassClash, None)) };
+            return if is_own {
+                self.fits_outside(ip, (entry, known))
+            } else {
+                Err((DropReason::PassClash, None))
+            };
         }
         let home = self.home_of(sender.b4);
         let of_home = self.passed.iter().filter(|passed| passed.home == home).count();
@@ -83,7 +83,13 @@ impl Model {
         if self.missing(home) + 1000 > u64::from(self.config.nat.port_quota.new_mappings_burst) * 1000 {
             return Err((DropReason::NatRate, None));
         }
-        Ok((entry, None))
+        self.fits_outside(ip, (entry, None))
+    }
+
+    fn fits_outside<T>(&self, ip: &Ip, found: T) -> Result<T, Refusal> {
+        let mtu = usize::from(self.config.nat.external_mtu);
+        let is_large = ip.df() && ip.len() > mtu;
+        if is_large { Err((DropReason::InMtu, Some((3, 4, mtu)))) } else { Ok(found) }
     }
 
     pub(crate) fn passed_end(&self, passed: &Passed) -> Time {
