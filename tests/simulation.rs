@@ -10,6 +10,8 @@
 mod bed;
 #[path = "simulation/build.rs"]
 mod build;
+#[path = "simulation/chain.rs"]
+mod chain;
 #[path = "simulation/clock.rs"]
 mod clock;
 #[path = "simulation/compare.rs"]
@@ -46,17 +48,21 @@ mod receivers;
 mod sessions;
 #[path = "simulation/story.rs"]
 mod story;
+#[path = "simulation/tally.rs"]
+mod tally;
 #[path = "simulation/teller.rs"]
 mod teller;
 #[path = "simulation/whole.rs"]
 mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aftr::engine::{Config, TtlBy};
+use aftr::engine::{Config, Counters, TtlBy};
 use judge::{Difference, Judge};
 use story::Step;
+use tally::Tally;
 use teller::Teller;
 
 /// Steps of one story: long enough for tables to fill, and for days to pass.
@@ -120,7 +126,7 @@ fn every_story_ends_as_the_model_says() {
     let (steps, first) = (number("SIMULATION_STEPS", 1_000_000), number("SIMULATION_SEED", 1));
     let fixed = std::env::var("SIMULATION_VARIANT").ok().and_then(|text| text.parse::<u64>().ok());
     let stories = steps.div_ceil(STORY);
-    let next = AtomicU64::new(0);
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -129,7 +135,8 @@ fn every_story_ends_as_the_model_says() {
                     if story >= stories {
                         return;
                     }
-                    play(first + story, fixed.map_or(story as usize % VARIANTS, |fixed| fixed as usize));
+                    let variant = fixed.map_or(story as usize % VARIANTS, |fixed| fixed as usize);
+                    tally.lock().expect("nobody fails with it").add(&play(first + story, variant));
                     if story % 500 == 499 {
                         println!("{} steps, up to seed {}", (story + 1) * STORY, first + story);
                     }
@@ -137,7 +144,12 @@ fn every_story_ends_as_the_model_says() {
             });
         }
     });
+    let tally = tally.into_inner().expect("nobody failed with it");
+    tally.print();
     println!("{} steps in {stories} stories, seeds {first} to {}", stories * STORY, first + stories - 1);
+    if stories >= 50 && fixed.is_none() {
+        assert_eq!(tally.missing(), Vec::<&str>::new(), "did not come up in {stories} stories");
+    }
 }
 
 /// INV-9: the same story and seed give the same bytes.
@@ -167,15 +179,19 @@ fn write(seed: u64) -> Vec<Step> {
     (0..STORY).map(|_| teller.next()).collect()
 }
 
-fn play(seed: u64, variant: usize) {
+/// Plays a story; gives what was counted.
+fn play(seed: u64, variant: usize) -> Counters {
     let steps = write(seed);
-    let Some((at, difference)) = first_difference(&steps, variant) else { return };
+    let (at, difference) = match first_difference(&steps, variant) {
+        Ok(counters) => return *counters,
+        Err(found) => found,
+    };
     let silent = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let cut = cut_down(steps[..=at].to_vec(), |steps| first_difference(steps, variant).is_some());
+    let cut = cut_down(steps[..=at].to_vec(), |steps| first_difference(steps, variant).is_err());
     std::panic::set_hook(silent);
     let told: Vec<String> = cut.iter().map(Step::to_string).collect();
-    let last = first_difference(&cut, variant).map_or(difference, |(_, difference)| difference);
+    let last = first_difference(&cut, variant).err().map_or(difference, |(_, difference)| difference);
     panic!(
         "seed {seed}, configuration {variant}, step {at}; cut down to {} steps:\n{}\n{last}\n\
          again: SIMULATION_SEED={seed} SIMULATION_VARIANT={variant} SIMULATION_STEPS=1",
@@ -184,22 +200,23 @@ fn play(seed: u64, variant: usize) {
     );
 }
 
-/// Where engine and model part. A panic is a difference, too.
-fn first_difference(steps: &[Step], variant: usize) -> Option<(usize, Difference)> {
+/// Where engine and model part; what was counted when they do not. A panic is a difference, too.
+fn first_difference(steps: &[Step], variant: usize) -> Result<Box<Counters>, (usize, Difference)> {
     let mut judge = Judge::new(variant);
-    steps.iter().enumerate().find_map(|(at, &step)| {
+    for (at, &step) in steps.iter().enumerate() {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             judge.step(step).and_then(|()| if at + 1 == steps.len() { judge.silence() } else { Ok(()) })
         }));
         match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(difference)) => Some((at, difference)),
+            Ok(Ok(())) => {}
+            Ok(Err(difference)) => return Err((at, difference)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
-                Some((at, text.unwrap_or_else(|| "panic".to_owned())))
+                return Err((at, text.unwrap_or_else(|| "panic".to_owned())));
             }
         }
-    })
+    }
+    Ok(Box::new(judge.bed.aftr.counters().clone()))
 }
 
 /// The shortest story it can find that still fails: pieces are left out, ever smaller ones.

@@ -99,7 +99,13 @@ fn packet(
 }
 
 /// A packet for an error to quote.
-pub(crate) fn small(kind: Kind, source: SocketAddrV4, destination: SocketAddrV4, is_request: bool) -> Ip {
+pub(crate) fn small(
+    kind: Kind,
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    is_request: bool,
+    has_route: bool,
+) -> Ip {
     let told = Datagram {
         number: 0,
         way: Way::Blind { address: 0, port: 0 },
@@ -110,7 +116,7 @@ pub(crate) fn small(kind: Kind, source: SocketAddrV4, destination: SocketAddrV4,
         length: 8,
         ip_flags: 2,
         id: 0,
-        options: 0,
+        options: if has_route { 4 } else { 0 },
         is_damaged: false,
     };
     packet(&told, kind, source, destination, is_request)

@@ -20,6 +20,16 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 5, 5);
 const ROUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfffe, 0, 0, 0, 0, 1);
 const WHOLE: Outer = Outer { class: 0, to_second: false, limit: 0, fragment: None };
 
+/// Who speaks with whom.
+struct Ends {
+    softwire: u64,
+    kind: Kind,
+    internal: SocketAddrV4,
+    /// How the Internet knows the host.
+    external: SocketAddrV4,
+    remote: SocketAddrV4,
+}
+
 /// What an error quotes.
 pub(crate) struct Quoted {
     pub(crate) kind: Kind,
@@ -185,30 +195,44 @@ impl Judge {
         Ok(ip.with_id(id))
     }
 
-    /// A router says that the nth mapping's packet did not arrive.
-    pub(crate) fn error_down(&mut self, at: usize, code: u8) -> Result<(), Difference> {
-        let (kind, external) = (self.model.mappings[at].kind, self.model.mappings[at].external);
-        let remote = SocketAddrV4::new(build::remote_address(0), 80);
-        let lost = build::small(kind, external, remote, true);
-        let error = build::message(ROUTER, *external.ip(), [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
-        self.packet_from_internet(&error)
+    /// A router says that a packet of the nth that lives did not arrive.
+    pub(crate) fn error_down(&mut self, nth: u8, code: u8, wrong: u8) -> Result<(), Difference> {
+        let Some(ends) = self.nth(nth) else { return Ok(()) };
+        let lost = build::small(ends.kind, ends.external, ends.remote, true, wrong == 2);
+        let to = if wrong == 1 { Ipv4Addr::new(192, 0, 2, 9) } else { *ends.external.ip() };
+        let error = build::message(ROUTER, to, [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
+        self.packet_from_internet(&spoilt(error, wrong))
     }
 
     /// A host says that it has no use for a packet that it got.
-    pub(crate) fn error_up(&mut self, at: usize, code: u8) -> Result<(), Difference> {
-        let mapping = self.model.mappings[at].clone();
-        let remote = SocketAddrV4::new(build::remote_address(0), 80);
-        let got = build::small(mapping.kind, remote, mapping.internal, false);
-        let start = [3, code, 0, 0, 0, 0, 0, 0];
-        let mut error = build::message(*mapping.internal.ip(), *remote.ip(), start, &got.bytes);
+    pub(crate) fn error_up(&mut self, nth: u8, code: u8, wrong: u8) -> Result<(), Difference> {
+        let Some(ends) = self.nth(nth) else { return Ok(()) };
+        let got = build::small(ends.kind, ends.remote, ends.internal, false, wrong == 2);
+        let to = if wrong == 1 { build::remote_address(1) } else { *ends.remote.ip() };
+        let error = build::message(*ends.internal.ip(), to, [3, code, 0, 0, 0, 0, 0, 0], &got.bytes);
+        let mut error = spoilt(error, wrong);
         if code.is_multiple_of(2) {
             // As Linux sends it, without DF.
             error.bytes[6] = 0;
             error = error.with_id(u16::from(code));
         }
-        let b4 = self.model.softwire(mapping.softwire).b4;
+        let b4 = self.model.softwire(ends.softwire).b4;
         let outer = build::encapsulated(&error, b4, &WHOLE, &self.model.config).expect("all of it");
         self.packet_from_b4(&outer)
+    }
+
+    /// The nth of all mappings and of all that passes as it is.
+    fn nth(&self, nth: u8) -> Option<Ends> {
+        let (mappings, passed) = (&self.model.mappings, &self.model.passed);
+        let nth = usize::from(nth) % (mappings.len() + passed.len()).max(1);
+        if let Some(m) = mappings.get(nth) {
+            let remote = SocketAddrV4::new(build::remote_address(0), 80);
+            let (softwire, kind) = (m.softwire, m.kind);
+            return Some(Ends { softwire, kind, internal: m.internal, external: m.external, remote });
+        }
+        let p = passed.get(nth - mappings.len())?;
+        let (internal, external) = (p.internal, p.internal);
+        Some(Ends { softwire: p.softwire, kind: p.kind, internal, external, remote: p.remote })
     }
 
     /// Whoever got one of the last packets, or a router before, complains.
@@ -376,7 +400,7 @@ fn checked(ip: &Ip) -> Result<Quoted, DropReason> {
     quoted(&ip.payload()[8..]).ok_or(DropReason::IcmpQuoted)
 }
 
-/// The inner packet of one that left to a B4, or its front; none in a later fragment.
+/// The inner packet of one that left to a B4, or its front; none in a later fragment, or where none is.
 pub(crate) fn front_of(bytes: &[u8]) -> Option<&[u8]> {
     let (mut next, mut at) = (bytes[6], 40);
     if next == 44 {
@@ -385,7 +409,26 @@ pub(crate) fn front_of(bytes: &[u8]) -> Option<&[u8]> {
         }
         (next, at) = (bytes[40], 48);
     }
-    bytes.get(if next == 60 { at + 8 } else { at }..)
+    match next {
+        4 => bytes.get(at..),
+        60 => bytes.get(at + 8..),
+        _ => None,
+    }
+}
+
+/// An error with a wrong checksum, or that quotes a wrong header.
+fn spoilt(mut error: Ip, wrong: u8) -> Ip {
+    match wrong {
+        3 => error.bytes[24] ^= 1,
+        4 => {
+            let mut quotation = error.payload()[8..].to_vec();
+            quotation[8] ^= 1;
+            let start = [error.payload()[0], error.payload()[1], 0, 0, 0, 0, 0, 0];
+            error = build::message(error.source(), error.destination(), start, &quotation);
+        }
+        _ => {}
+    }
+    error
 }
 
 /// Makes a quotation one of something that we never sent.

@@ -70,12 +70,13 @@ impl Judge {
         match step {
             Step::Send { datagram, piece, outer } => self.send(&datagram, piece, &outer)?,
             Step::UpWrong { home, what } => self.up_wrong(home, what)?,
-            Step::ErrorDown { nth, code } => self.nth(nth).map_or(Ok(()), |at| self.error_down(at, code))?,
-            Step::ErrorUp { nth, code } => self.nth(nth).map_or(Ok(()), |at| self.error_up(at, code))?,
+            Step::ErrorDown { nth, code, wrong } => self.error_down(nth, code, wrong)?,
+            Step::ErrorUp { nth, code, wrong } => self.error_up(nth, code, wrong)?,
             Step::ErrorAbout { nth, kind, code, quoted } => self.error_about(nth, [kind, code], quoted)?,
             Step::TunnelError { nth, kind, code, parameter, quoted, forged } => {
                 self.tunnel_error(nth, [kind, code], parameter, quoted, forged)?;
             }
+            Step::Chain { home, what, length } => self.chain(home, what, length)?,
             Step::Local { home, length } => self.local(home, length)?,
             Step::Garbage { seed, from_b4 } => self.garbage(seed, from_b4)?,
             Step::Mangled { datagram, outer, seed } => self.mangled(&datagram, &outer, seed)?,
@@ -87,11 +88,6 @@ impl Judge {
             self.compare_everything()?;
         }
         Ok(())
-    }
-
-    fn nth(&self, nth: u8) -> Option<usize> {
-        let count = self.model.mappings.len();
-        (count > 0).then(|| usize::from(nth) % count)
     }
 
     /// Gives a packet to the engine.
