@@ -39,7 +39,18 @@ impl Judge {
             8 => (packet(60, &[&[47], &PADDING[1..], &inner]), DropReason::V6NextHeader, Some((4, 1, 40))),
             9 => (packet(6, &[&inner]), DropReason::V6NextHeader, None),
             10 => (packet(60, &[&TOLD[..6]]), extension, None),
-            11 => return self.piece_of_error6(home, length),
+            11 => (
+                packet(44, &[&[4, 0, 0xff, 0xf8, 0, 0, 0, 9], &inner]),
+                DropReason::V6FragBig,
+                Some((4, 0, 42)),
+            ),
+            // RFC 7112: the first piece has all headers.
+            12 => (
+                packet(44, &[&[60, 0, 0, 1, 0, 0, 0, 9], &[4, 9, 1, 4, 0, 0, 0, 0]]),
+                DropReason::V6FragChain,
+                Some((4, 3, 0)),
+            ),
+            13 => return self.piece_of_error6(home, length),
             _ => return self.ping6(home, length),
         };
         let mut came = self.offer(&bytes, Side::B4);

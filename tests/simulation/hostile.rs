@@ -32,6 +32,13 @@ impl Judge {
                 gre.protocol = IpNextHeaderProtocol(47);
                 (wrap(&gre), DropReason::InProtocol)
             }
+            7 => (
+                wrap(&bed::udp(build::host_address(0), 5000, build::host_address(0), 80)),
+                DropReason::InLand,
+            ),
+            8 => (encapsulate(&b4, T, 0, 4, &[], &good.bytes()[..12]), DropReason::InShort),
+            9 => (wrap(&beyond_the_end(good)), DropReason::V4FragBig),
+            10 => (encapsulate("ff02::1", T, 0, 4, &[], &good.bytes()), DropReason::V6Src),
             _ => (encapsulate(&b4, "2001:db8:ff::77", 0, 4, &[], &good.bytes()), DropReason::V6Dst),
         };
         let mut came = self.offer(&bytes, Side::B4);
@@ -39,6 +46,28 @@ impl Judge {
             let prefix = self.model.home_of(build::b4_address(home, 0));
             self.may_tell(&mut came, &Purse::of_home(prefix))?;
         }
+        self.dropped_somehow(&came, reason)
+    }
+
+    /// What the Internet sends where no packet may go, or from where none may come.
+    pub(crate) fn down_wrong(&mut self, what: u8) -> Result<(), Difference> {
+        let own = [192, 0, 2, 3].into();
+        let good = bed::udp(R1, 80, own, 5000);
+        let (packet, reason) = match what {
+            0 => (good.sent_by([127, 0, 0, 1].into()), DropReason::X4Src),
+            1 => (good.sent_by([192, 0, 2, 4].into()), DropReason::X4Src),
+            2 => (good.sent_to([192, 0, 2, 77].into()), DropReason::X4Dst),
+            3 => {
+                let mut gre = good;
+                gre.protocol = IpNextHeaderProtocol(47);
+                (gre, DropReason::X4Protocol)
+            }
+            _ => (beyond_the_end(good), DropReason::V4FragBig),
+        };
+        if !self.model.has_address(own) {
+            return Ok(());
+        }
+        let came = self.offer(&packet.bytes(), Side::Internet);
         self.dropped_somehow(&came, reason)
     }
 
@@ -147,6 +176,11 @@ impl Judge {
         let whole = self.encapsulated(&reply, sender.b4, sender.own);
         self.whole_left_to_b4(came, &whole, sender.b4, mtu, 0)
     }
+}
+
+/// A piece whose datagram would be longer than an IPv4 packet may be.
+fn beyond_the_end(packet: Inner) -> Inner {
+    Inner { offset: 0x1fff * 8, flags: 0, ..packet }
 }
 
 fn spoil_inner(bytes: &mut Vec<u8>, header: usize, dice: &mut Dice) {

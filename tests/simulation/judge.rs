@@ -70,6 +70,7 @@ impl Judge {
         match step {
             Step::Send { datagram, piece, outer } => self.send(&datagram, piece, &outer)?,
             Step::UpWrong { home, what } => self.up_wrong(home, what)?,
+            Step::DownWrong { what } => self.down_wrong(what)?,
             Step::ErrorDown { nth, code, wrong } => self.error_down(nth, code, wrong)?,
             Step::ErrorUp { nth, code, wrong } => self.error_up(nth, code, wrong)?,
             Step::ErrorAbout { nth, kind, code, quoted } => self.error_about(nth, [kind, code], quoted)?,

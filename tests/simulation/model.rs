@@ -185,6 +185,9 @@ impl Model {
         if home.softwires.len() < usize::from(softwire.max_softwires_per_subscriber) {
             return Ok(Entry::Opens);
         }
+        if !softwire.state_migrate {
+            return Err(DropReason::B4Limit);
+        }
         let limit = u64::from(softwire.b4_address_change_limit) * 1000;
         if home.moved.is_some_and(|moved| self.now < moved + limit) {
             return Err(DropReason::B4Flap);

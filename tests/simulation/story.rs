@@ -82,6 +82,8 @@ pub(crate) enum Step {
     Send { datagram: Datagram, piece: Option<Part>, outer: Outer },
     /// A host sends where no packet may go, or from where none may come.
     UpWrong { home: u8, what: u8 },
+    /// The Internet does.
+    DownWrong { what: u8 },
     /// A router on the Internet sends an error about a packet of the nth mapping; `wrong` says what is not
     /// right about it.
     ErrorDown { nth: u8, code: u8, wrong: u8 },

@@ -8,7 +8,7 @@ use aftr::engine::{Counters, DropReason};
 pub(crate) struct Tally(BTreeMap<&'static str, u64>);
 
 /// Reasons that need a configuration, or tables, that no story has.
-const NEVER: [DropReason; 0] = [];
+const NEVER: [DropReason; 3] = [DropReason::NatIpId, DropReason::NatMem, DropReason::Policy];
 
 impl Tally {
     pub(crate) fn add(&mut self, counters: &Counters) {

@@ -29,7 +29,10 @@ impl Teller {
         let dice = &mut self.dice;
         match dice.below(100) {
             0..65 => self.datagram(),
-            65..67 => Step::UpWrong { home: dice.byte(HOMES + 1), what: dice.byte(8) },
+            65..67 => match dice.below(3) {
+                0 => Step::DownWrong { what: dice.byte(5) },
+                _ => Step::UpWrong { home: dice.byte(HOMES + 1), what: dice.byte(12) },
+            },
             67..71 => {
                 let (nth, code) = (dice.roll() as u8, dice.byte(14));
                 let wrong = if dice.one_in(4) { dice.byte(5) } else { 0 };
@@ -51,7 +54,7 @@ impl Teller {
                 if dice.one_in(2) {
                     Step::Local { home, length }
                 } else {
-                    Step::Chain { home, what: dice.byte(14), length }
+                    Step::Chain { home, what: dice.byte(16), length }
                 }
             }
             78 => Step::Garbage { seed: dice.roll(), from_b4: dice.one_in(2) },
@@ -102,7 +105,8 @@ impl Teller {
         }
         // What is to be cut is longer, and few are not ordinary otherwise.
         datagram.ttl = datagram.ttl.max(dice.pick(&[3, 3, 3, 3, 3, 3, 3, 0]));
-        let room = u64::from(datagram.length).max(40 + dice.below(60));
+        let most = if dice.one_in(200) { 800 } else { 60 };
+        let room = u64::from(datagram.length).max(40 + dice.below(most));
         datagram.length = room as u16;
         let inner = !is_from_b4 || dice.one_in(2);
         let pieces: Vec<Option<Part>> =
@@ -133,6 +137,9 @@ impl Teller {
         let eights = length / 8;
         let many = if dice.one_in(40) { 70 } else { 1 + dice.below(4) };
         let mut cuts: Vec<u16> = (0..many.min(eights)).map(|_| (1 + dice.below(eights)) as u16 * 8).collect();
+        if eights > 64 && dice.one_in(2) {
+            cuts = (1..eights as u16).map(|eight| eight * 8).collect();
+        }
         if is_inner && dice.below(3) > 0 {
             // A TCP header in one piece.
             cuts.retain(|&cut| cut >= 24);
