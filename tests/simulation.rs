@@ -67,6 +67,8 @@ use teller::Teller;
 
 /// Steps of one story: long enough for tables to fill, and for days to pass.
 const STORY: u64 = 20_000;
+/// How often a story that fails is tried in a shorter form.
+const MOST_TRIALS: usize = 3_000;
 /// How many configurations there are.
 const VARIANTS: usize = 13;
 
@@ -188,6 +190,7 @@ fn play(seed: u64, variant: usize) -> Counters {
         Ok(counters) => return *counters,
         Err(found) => found,
     };
+    println!("seed {seed}, configuration {variant}, step {at}: {difference}\nit is cut down now");
     let silent = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let cut = cut_down(steps[..=at].to_vec(), |steps| first_difference(steps, variant).is_err());
@@ -223,10 +226,11 @@ fn first_difference(steps: &[Step], variant: usize) -> Result<Box<Counters>, (us
 
 /// The shortest story it can find that still fails: pieces are left out, ever smaller ones.
 fn cut_down(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
-    let mut size = steps.len() / 2;
-    while size > 0 {
+    let (mut size, mut trials) = (steps.len() / 2, 0);
+    while size > 0 && trials < MOST_TRIALS {
         let mut start = 0;
-        while start < steps.len() {
+        while start < steps.len() && trials < MOST_TRIALS {
+            trials += 1;
             let mut shorter = steps.clone();
             shorter.drain(start..(start + size).min(steps.len()));
             if fails(&shorter) {

@@ -153,7 +153,13 @@ fn udp(told: &Datagram, source: SocketAddrV4, destination: SocketAddrV4) -> Vec<
 }
 
 fn icmp(told: &Datagram, identifier: u16, is_request: bool) -> Vec<u8> {
-    let mut message = vec![if is_request { 8 } else { 0 }, 0, 0, 0, 0, 0, 0, 1];
+    // Some ask where they should answer, or send what nobody knows.
+    let kind = match told.flags {
+        41 => 42,
+        6 => 8 * u8::from(!is_request),
+        _ => 8 * u8::from(is_request),
+    };
+    let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 1];
     set_word(&mut message, 4, identifier);
     message.extend(filler(told));
     message

@@ -37,7 +37,7 @@ impl Judge {
                 DropReason::InLand,
             ),
             8 => (encapsulate(&b4, T, 0, 4, &[], &good.bytes()[..12]), DropReason::InShort),
-            9 => (wrap(&beyond_the_end(good)), DropReason::V4FragBig),
+            9 => (wrap(&beyond_the_end(good, [10, 0, 0, 99])), DropReason::V4FragBig),
             10 => (encapsulate("ff02::1", T, 0, 4, &[], &good.bytes()), DropReason::V6Src),
             _ => (encapsulate(&b4, "2001:db8:ff::77", 0, 4, &[], &good.bytes()), DropReason::V6Dst),
         };
@@ -62,7 +62,7 @@ impl Judge {
                 gre.protocol = IpNextHeaderProtocol(47);
                 (gre, DropReason::X4Protocol)
             }
-            _ => (beyond_the_end(good), DropReason::V4FragBig),
+            _ => (beyond_the_end(good, [203, 0, 113, 99]), DropReason::V4FragBig),
         };
         if !self.model.has_address(own) {
             return Ok(());
@@ -178,9 +178,9 @@ impl Judge {
     }
 }
 
-/// A piece whose datagram would be longer than an IPv4 packet may be.
-fn beyond_the_end(packet: Inner) -> Inner {
-    Inner { offset: 0x1fff * 8, flags: 0, ..packet }
+/// A piece whose datagram would be longer than an IPv4 packet may be, of a host that sends nothing else.
+fn beyond_the_end(packet: Inner, source: [u8; 4]) -> Inner {
+    Inner { offset: 0x1fff * 8, flags: 0, source: source.into(), ..packet }
 }
 
 fn spoil_inner(bytes: &mut Vec<u8>, header: usize, dice: &mut Dice) {

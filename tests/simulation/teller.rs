@@ -12,11 +12,15 @@ pub(crate) struct Teller {
     /// Pieces that are yet to be sent.
     pending: Vec<Step>,
     number: u32,
+    /// How seldom much time passes: in some stories tables fill.
+    hurry: u64,
 }
 
 impl Teller {
     pub(crate) fn new(seed: u64) -> Teller {
-        Teller { dice: Dice(seed), pending: Vec::new(), number: 0 }
+        let mut dice = Dice(seed);
+        let hurry = dice.pick(&[1, 1, 8, 40]);
+        Teller { dice, pending: Vec::new(), number: 0, hurry }
     }
 
     /// The next step of the story.
@@ -65,7 +69,8 @@ impl Teller {
                 _ => Step::Wait { millis: 1 },
             },
             82..87 => Step::Wait { millis: dice.below(300) as u32 },
-            _ => Step::Wait { millis: wait(dice) },
+            _ if dice.one_in(self.hurry) => Step::Wait { millis: wait(dice) },
+            _ => Step::Wait { millis: dice.below(60) as u32 },
         }
     }
 
@@ -105,7 +110,7 @@ impl Teller {
         }
         // What is to be cut is longer, and few are not ordinary otherwise.
         datagram.ttl = datagram.ttl.max(dice.pick(&[3, 3, 3, 3, 3, 3, 3, 0]));
-        let most = if dice.one_in(200) { 800 } else { 60 };
+        let most = if dice.one_in(300) { 800 } else { 60 };
         let room = u64::from(datagram.length).max(40 + dice.below(most));
         datagram.length = room as u16;
         let inner = !is_from_b4 || dice.one_in(2);
@@ -137,7 +142,7 @@ impl Teller {
         let eights = length / 8;
         let many = if dice.one_in(40) { 70 } else { 1 + dice.below(4) };
         let mut cuts: Vec<u16> = (0..many.min(eights)).map(|_| (1 + dice.below(eights)) as u16 * 8).collect();
-        if eights > 64 && dice.one_in(2) {
+        if (65..110).contains(&eights) && dice.one_in(2) {
             cuts = (1..eights as u16).map(|eight| eight * 8).collect();
         }
         if is_inner && dice.below(3) > 0 {
@@ -213,8 +218,8 @@ impl Teller {
     fn any_datagram(&mut self) -> Datagram {
         self.number += 1;
         let dice = &mut self.dice;
-        let (b4, host, port) =
-            (dice.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 2]), dice.byte(HOSTS), dice.byte(PORTS));
+        let b4 = if dice.one_in(60) { 1 + dice.byte(2) } else { 0 };
+        let (host, port) = (dice.byte(HOSTS), dice.byte(PORTS));
         let (remote, remote_port, nth) = (dice.byte(REMOTES), dice.byte(2), dice.roll() as u8);
         let home = dice.byte(HOMES);
         let way = match dice.below(100) {
