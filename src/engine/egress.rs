@@ -76,6 +76,7 @@ pub(super) fn check_tunnel_mtu(
     Ok(())
 }
 
+#[inline]
 fn decrement_ttl(packet: &mut Packet) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
         header.decrement_ttl();

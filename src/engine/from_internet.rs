@@ -22,6 +22,7 @@ pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: In
         .unwrap_or_else(|refusal| aftr.refuse_from_internet(packet, refusal, now))
 }
 
+#[inline(always)]
 fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
     let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
     check_source(aftr, &inner)?;
@@ -39,6 +40,7 @@ fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> 
 
 /// A packet, or the first piece of a datagram: its ports, and what policy says about them. `address` is the
 /// pool address that it is for, if any.
+#[inline(always)]
 pub(super) fn transport_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -69,6 +71,7 @@ pub(super) fn transport_from_internet(
 }
 
 /// Mapping, filter, session, translation.
+#[inline(always)]
 fn translate_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -100,6 +103,7 @@ fn translate_from_internet(
 
 /// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
 /// private.
+#[inline]
 fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     let is_impossible = (is_martian(inner.source) && !aftr.settings.may_pass_through(inner.source))
         || aftr.pool.find(inner.source).is_some();
@@ -115,6 +119,7 @@ fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
 }
 
 /// Nobody here waits for it: rows M22, M42 and M43.
+#[cold]
 fn unsolicited(
     aftr: &mut Aftr,
     packet: &Packet,

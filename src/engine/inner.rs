@@ -3,6 +3,8 @@
 
 use std::net::Ipv4Addr;
 
+use zerocopy::IntoBytes;
+
 use super::ip_options;
 use super::settings::Settings;
 use super::table::NONE;
@@ -65,7 +67,7 @@ pub(super) enum Side4 {
 
 /// Checks the header at the front of the packet and cuts the packet to its total length
 /// (RFC 4213 section 3.6).
-#[inline]
+#[inline(always)]
 pub(super) fn check_header(
     packet: &mut Packet,
     side: Side4,
@@ -88,7 +90,12 @@ pub(super) fn check_header(
     if total_length < header_length || total_length > packet.len() {
         return Err(choose(DropReason::InLen, DropReason::X4Len));
     }
-    if checksum::of(&packet.bytes()[..header_length]) != 0 {
+    let checksum = if header_length == ipv4::HEADER {
+        checksum::of(header.as_bytes())
+    } else {
+        checksum::of(&packet.bytes()[..header_length])
+    };
+    if checksum != 0 {
         return Err(choose(DropReason::InChecksum, DropReason::X4Checksum));
     }
     if total_length < packet.len() {

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// One's complement sum of `bytes`, not yet folded or complemented.
+#[inline]
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u32 {
     // Four bytes at a time in 64 bits: carries collect in the upper half and are folded once at the
@@ -28,12 +29,14 @@ fn fold(sum: u32) -> u16 {
 }
 
 /// The checksum field that `sum` asks for.
+#[inline]
 #[must_use]
 pub fn finish(sum: u32) -> u16 {
     !fold(sum)
 }
 
 /// The checksum of `bytes`; 0 when they contain a right one already.
+#[inline]
 #[must_use]
 pub fn of(bytes: &[u8]) -> u16 {
     finish(sum(bytes))
@@ -61,6 +64,9 @@ pub struct Delta(u32);
 impl Delta {
     /// No change.
     pub const NONE: Delta = Delta(0);
+
+    /// A word that is less by 0x100, as that of TTL and protocol after a hop: ~m + m' = 0xffff - 0x100.
+    pub const ONE_HOP: Delta = Delta(0xfeff);
 
     /// With one word changed.
     #[inline]

@@ -106,12 +106,14 @@ impl Ipv4 {
     }
 
     /// Identification.
+    #[inline]
     #[must_use]
     pub fn identification(&self) -> u16 {
         self.identification.get()
     }
 
     /// Don't fragment.
+    #[inline]
     #[must_use]
     pub fn dont_fragment(&self) -> bool {
         self.flags_fragment.get() & 0x4000 != 0
@@ -125,12 +127,14 @@ impl Ipv4 {
     }
 
     /// Whether pieces of the datagram follow.
+    #[inline]
     #[must_use]
     pub fn more_fragments(&self) -> bool {
         self.flags_fragment.get() & 0x2000 != 0
     }
 
     /// Fragment offset in bytes.
+    #[inline]
     #[must_use]
     pub fn fragment_offset(&self) -> u32 {
         u32::from(self.flags_fragment.get() & 0x1fff) * 8
@@ -174,6 +178,7 @@ impl Ipv4 {
         u16::from_be_bytes([high, low])
     }
 
+    #[inline]
     fn update(&mut self, delta: Delta) {
         self.checksum = delta.apply(self.checksum.get()).into();
     }
@@ -216,7 +221,10 @@ impl Ipv4 {
     /// Takes one from the TTL.
     #[inline]
     pub fn decrement_ttl(&mut self) {
-        self.set_ttl(self.ttl.saturating_sub(1));
+        if self.ttl > 0 {
+            self.ttl -= 1;
+            self.update(Delta::ONE_HOP);
+        }
     }
 
     /// Sets the TTL.

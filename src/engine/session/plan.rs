@@ -35,7 +35,7 @@ impl Aftr {
         let Some(port) = self.tracked_port(flow.protocol, flow.destination_port) else {
             return Ok(Use::Nothing);
         };
-        let session = mapping.and_then(|id| self.sessions.find(id, flow.destination, port));
+        let session = mapping.and_then(|id| self.session_with(id, flow.destination, port));
         match session {
             Some(id) => Ok(Use::Existing(id)),
             None if flow.protocol != Protocol::Tcp || flow.opens_tcp() => {
@@ -60,7 +60,7 @@ impl Aftr {
         remote_port: u16,
     ) -> Result<Use, DropReason> {
         let Some(port) = self.tracked_port(flow.protocol, remote_port) else { return Ok(Use::Nothing) };
-        if let Some(id) = self.sessions.find(mapping, remote, port) {
+        if let Some(id) = self.session_with(mapping, remote, port) {
             return Ok(Use::Existing(id));
         }
         self.filter(mapping, remote)?;
@@ -77,6 +77,17 @@ impl Aftr {
         }
         self.room_for_session(Some(mapping), Some(subscriber), remote, port)?;
         Ok(Use::Open)
+    }
+
+    /// The session of a mapping with a remote side. Most mappings have one: no index is asked for that.
+    #[inline]
+    fn session_with(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
+        let record = &self.mappings.slab[mapping];
+        let first = self.sessions.slab.get(record.first_session)?;
+        if first.is_with(mapping, remote, port) {
+            return Some(record.first_session);
+        }
+        if record.sessions > 1 { self.sessions.find(mapping, remote, port) } else { None }
     }
 
     /// The remote port that sessions of this protocol are known by; none when nothing is tracked:
