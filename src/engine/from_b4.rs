@@ -100,7 +100,7 @@ pub(super) fn transport_from_b4(
 
 /// RFC 6888 REQ-6, but for the B4's own address, which is the same behind every B4 and never leaves (RFC 7335
 /// section 4).
-#[inline]
+#[inline(always)]
 pub(super) fn passes_through(aftr: &Aftr, flow: &Flow) -> bool {
     aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port)
         && !is_well_known_b4(flow.source)
@@ -169,7 +169,7 @@ fn translate_from_b4(
 }
 
 /// Row M19, M20 and M24: who may send, and to whom anybody may.
-#[inline]
+#[inline(always)]
 fn check_addresses(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     if !aftr.settings.allows_internal(inner.source) {
         return Err(DropReason::InSrc);
@@ -184,7 +184,7 @@ fn check_addresses(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
 }
 
 /// RFC 1812 section 4.3.3.1: nothing private is reached from here but by a pass-through rule.
-#[inline]
+#[inline(always)]
 fn check_route(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     let leads_nowhere = is_private(inner.destination)
         && aftr.pool.find(inner.destination).is_none()

@@ -35,7 +35,7 @@ impl Settings {
     }
 
     /// Which of our addresses this is (RFC 6334: a B4 may pick any).
-    #[inline]
+    #[inline(always)]
     pub(super) fn aftr_address(&self, address: Ipv6Addr) -> Option<u8> {
         let addresses = &self.config.softwire.aftr_ipv6_addr;
         addresses.iter().position(|own| *own == address).map(|at| at as u8)
@@ -47,7 +47,7 @@ impl Settings {
     }
 
     /// Whether an inner source is translated (RFC 6333 section 11).
-    #[inline]
+    #[inline(always)]
     pub(super) fn allows_internal(&self, address: Ipv4Addr) -> bool {
         let address = address.to_bits();
         self.internal.iter().any(|&(first, last)| first <= address && address <= last)
@@ -82,13 +82,13 @@ impl Settings {
     }
 
     /// Whether any rule leaves this destination address untranslated; ports are looked at later.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_pass_through(&self, destination: Ipv4Addr) -> bool {
         self.config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
     }
 
     /// RFC 6888 REQ-6: whether a remote address, protocol and port is reached untranslated.
-    #[inline]
+    #[inline(always)]
     pub(super) fn passes_through(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
         self.config.nat.nat_pass_through.iter().any(|rule| {
             rule.prefix.contains(&remote)
@@ -98,7 +98,7 @@ impl Settings {
     }
 
     /// RFC 6908 section 2.5.1: whether policy refuses a packet from a B4.
-    #[inline]
+    #[inline(always)]
     pub(super) fn denies_from_b4(
         &self,
         b4: Ipv6Addr,
@@ -113,7 +113,7 @@ impl Settings {
     }
 
     /// RFC 6908 section 2.5.2: whether policy refuses a packet from the Internet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn denies_from_internet(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
         let rules = &self.config.policy.deny_from_internet;
         rules.iter().any(|rule| matches(rule, remote, protocol, port))

@@ -22,7 +22,7 @@ pub fn sum(bytes: &[u8]) -> u32 {
 }
 
 /// Folds a sum to 16 bits.
-#[inline]
+#[inline(always)]
 fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
@@ -69,14 +69,14 @@ impl Delta {
     pub const ONE_HOP: Delta = Delta(0xfeff);
 
     /// With one word changed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn word(self, old: u16, new: u16) -> Delta {
         Delta(u32::from(fold(self.0 + u32::from(!old) + u32::from(new))))
     }
 
     /// With an address changed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Delta {
         let (old, new) = (old.to_bits(), new.to_bits());
@@ -84,14 +84,14 @@ impl Delta {
     }
 
     /// Both changes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn and(self, other: Delta) -> Delta {
         Delta(u32::from(fold(self.0 + other.0)))
     }
 
     /// The checksum field after the change.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn apply(self, checksum: u16) -> u16 {
         !fold(u32::from(!checksum) + self.0)
@@ -99,7 +99,7 @@ impl Delta {
 
     /// The same for UDP over IPv4, where 0 says "no checksum" and stays, and a computed 0 is sent
     /// as 0xffff (RFC 768, RFC 3022 section 4.1).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn apply_udp(self, checksum: u16) -> u16 {
         match checksum {

@@ -178,7 +178,22 @@ impl Ipv4 {
         u16::from_be_bytes([high, low])
     }
 
-    #[inline]
+    /// Whether the checksum is right, of a header without options.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let half = |high: u8, low: u8| u32::from(Self::word(high, low));
+        let first = half(self.version_ihl, self.tos) + u32::from(self.total_length.get());
+        let second = u32::from(self.identification.get()) + u32::from(self.flags_fragment.get());
+        let third = half(self.ttl, self.protocol) + u32::from(self.checksum.get());
+        let ends =
+            u64::from(u32::from_be_bytes(self.source)) + u64::from(u32::from_be_bytes(self.destination));
+        let wide = u64::from(first + second + third) + ends;
+        // 2^16 ≡ 1 modulo 65535, and the sum is not 0: what is divisible is 0xffff when it is folded.
+        wide.is_multiple_of(0xffff)
+    }
+
+    #[inline(always)]
     fn update(&mut self, delta: Delta) {
         self.checksum = delta.apply(self.checksum.get()).into();
     }
@@ -219,7 +234,7 @@ impl Ipv4 {
     }
 
     /// Takes one from the TTL.
-    #[inline]
+    #[inline(always)]
     pub fn decrement_ttl(&mut self) {
         if self.ttl > 0 {
             self.ttl -= 1;
@@ -236,7 +251,7 @@ impl Ipv4 {
     }
 
     /// Sets the source; gives what this does to the checksums that cover it.
-    #[inline]
+    #[inline(always)]
     pub fn set_source(&mut self, source: Ipv4Addr) -> Delta {
         let delta = Delta::NONE.address(self.source(), source);
         self.source = source.octets();
@@ -245,7 +260,7 @@ impl Ipv4 {
     }
 
     /// Sets the destination; gives what this does to the checksums that cover it.
-    #[inline]
+    #[inline(always)]
     pub fn set_destination(&mut self, destination: Ipv4Addr) -> Delta {
         let delta = Delta::NONE.address(self.destination(), destination);
         self.destination = destination.octets();

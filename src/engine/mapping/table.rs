@@ -44,7 +44,7 @@ pub(in crate::engine) struct Mapping {
 
 impl Mapping {
     /// Whether this is its internal side. No softwire is [`NONE`], so nothing is at a vacant record.
-    #[inline]
+    #[inline(always)]
     fn is_at(&self, softwire: u32, protocol: Protocol, internal: Ipv4Addr, port: u16) -> bool {
         self.softwire == softwire
             && self.internal == internal
@@ -140,7 +140,7 @@ impl Mappings {
     }
 
     /// The same, by a number that is right if the key is.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn find_near(
         &self,
         guess: u32,

@@ -25,7 +25,7 @@ pub(in crate::engine) enum Use {
 
 impl Aftr {
     /// For a packet from a B4; `mapping` is none when it will be made for it.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn plan_session_from_b4(
         &self,
         mapping: Option<u32>,
@@ -51,7 +51,7 @@ impl Aftr {
 
     /// For a packet from `remote` on the Internet, or hairpinned, at a mapping: filtering (RFC 4787
     /// REQ-8, RFC 5382 REQ-3), and the limits on what the Internet may open.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn plan_session_from_internet(
         &self,
         mapping: u32,
@@ -80,7 +80,7 @@ impl Aftr {
     }
 
     /// The session of a mapping with a remote side. Most mappings have one: no index is asked for that.
-    #[inline]
+    #[inline(always)]
     fn session_with(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
         let record = &self.mappings.slab[mapping];
         let first = self.sessions.slab.get(record.first_session)?;
@@ -92,7 +92,7 @@ impl Aftr {
 
     /// The remote port that sessions of this protocol are known by; none when nothing is tracked:
     /// with endpoint-independent filtering UDP and ICMP have no state per peer.
-    #[inline]
+    #[inline(always)]
     fn tracked_port(&self, protocol: Protocol, remote_port: u16) -> Option<u16> {
         match (protocol, self.settings.filtering(protocol)) {
             (Protocol::Tcp, _) => Some(remote_port),
@@ -151,7 +151,7 @@ impl Aftr {
     }
 
     /// Carries a plan out for a packet from behind the B4.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn use_session_from_b4(
         &mut self,
         plan: Use,
@@ -173,7 +173,7 @@ impl Aftr {
     }
 
     /// Carries a plan out for a packet from `remote`.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn use_session_from_internet(
         &mut self,
         plan: Use,

@@ -91,7 +91,8 @@ impl Sessions {
 
     #[inline]
     pub(in crate::engine) fn find(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
-        self.by_remote.find(self.hash(mapping, remote, port), |id| self.slab[id].is_with(mapping, remote, port))
+        self.by_remote
+            .find(self.hash(mapping, remote, port), |id| self.slab[id].is_with(mapping, remote, port))
     }
 
     /// See [`HashIndex::peek`].

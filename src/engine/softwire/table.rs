@@ -79,7 +79,7 @@ impl Softwires {
     }
 
     /// The same, by a number that is right if the key is.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn find_near(&self, guess: u32, b4: Ipv6Addr) -> Option<u32> {
         match self.slab.get(guess) {
             Some(softwire) if softwire.b4 == b4 && softwire.is_live() => Some(guess),

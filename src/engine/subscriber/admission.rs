@@ -37,7 +37,7 @@ impl Admission {
 
 impl Aftr {
     /// Decides how the B4 at the far end of `tunnel` is taken.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn admit(&self, tunnel: &Tunnel, now: Instant) -> Result<Admission, DropReason> {
         match tunnel.softwire {
             Some(id) => Ok(Admission::Known(id)),
@@ -80,7 +80,7 @@ impl Aftr {
     }
 
     /// Makes an admission so, and says which softwire the packet came through.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn settle(&mut self, admission: Admission, tunnel: &Tunnel, now: Instant) -> u32 {
         let softwire = match admission {
             Admission::Known(id) => id,
