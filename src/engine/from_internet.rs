@@ -62,8 +62,7 @@ pub(super) fn transport_from_internet(
     match address {
         Some(address) => translate_from_internet(aftr, packet, inner, &flow, address, now),
         None => {
-            let softwire = pass_through::softwire_of(aftr, &flow, now)?;
-            egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
+            let softwire = pass_through::from_internet(aftr, inner, &flow, now)?;
             aftr.fragment_passes(Side::Internet, inner.datagram, &flow, inner.identification, softwire);
             Ok(aftr.send_into(packet, softwire, now))
         }
