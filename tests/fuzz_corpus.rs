@@ -1,0 +1,40 @@
+//! What the fuzzer found worth keeping, played on stable through the very functions that it calls
+//! (`fuzz/src`). A crash that it finds becomes a named file of the corpus, and so a test.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+#[expect(unreachable_pub, reason = "public in the crate of the fuzzer")]
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+#[test]
+fn wire() {
+    play("wire", targets::wire::wire);
+}
+
+#[test]
+fn pcap() {
+    play("pcap", targets::pcap::pcap);
+}
+
+#[test]
+fn config() {
+    play("config", targets::config::config);
+}
+
+fn play(target: &str, body: fn(&[u8])) {
+    let folder = Path::new("fuzz/corpus").join(target);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut played = 0;
+    for file in files {
+        let path = file.expect("an entry of the folder").path();
+        let bytes = fs::read(&path).expect("a file of the corpus");
+        if catch_unwind(AssertUnwindSafe(|| body(&bytes))).is_err() {
+            panic!("{} fails, see above", path.display());
+        }
+        played += 1;
+    }
+    assert!(played > 0, "{} is empty", folder.display());
+}
