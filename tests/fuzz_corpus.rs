@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[expect(unreachable_pub, reason = "public in the crate of the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
@@ -24,17 +24,20 @@ fn config() {
     play("config", targets::config::config);
 }
 
+#[test]
+fn engine() {
+    play("engine", targets::engine::engine);
+}
+
 fn play(target: &str, body: fn(&[u8])) {
     let folder = Path::new("fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut played = 0;
-    for file in files {
-        let path = file.expect("an entry of the folder").path();
-        let bytes = fs::read(&path).expect("a file of the corpus");
-        if catch_unwind(AssertUnwindSafe(|| body(&bytes))).is_err() {
-            panic!("{} fails, see above", path.display());
-        }
-        played += 1;
-    }
-    assert!(played > 0, "{} is empty", folder.display());
+    let files: Vec<PathBuf> = files.map(|file| file.expect("an entry of the folder").path()).collect();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    let fails = |path: &&PathBuf| {
+        let bytes = fs::read(path).expect("a file of the corpus");
+        catch_unwind(AssertUnwindSafe(|| body(&bytes))).is_err()
+    };
+    let failed: Vec<&PathBuf> = files.iter().filter(fails).collect();
+    assert!(failed.is_empty(), "see above for what is wrong with {failed:#?}");
 }

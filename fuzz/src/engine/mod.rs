@@ -1,0 +1,13 @@
+//! A story for the whole engine: packets of every kind from both sides, time that passes, changes of the
+//! configuration; and after each step what must hold whatever happened.
+
+mod scenes;
+mod story;
+mod packet;
+mod recipe;
+mod view;
+mod play;
+mod judge;
+mod ledger;
+
+pub use play::engine;

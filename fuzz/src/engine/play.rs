@@ -1,0 +1,235 @@
+//! Plays a story, and plays it again.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use aftr::engine::{Aftr, Instant, Seed, TtlBy, Verdict};
+use aftr::wire::{Packet, Side};
+use aftr_config::Config;
+use ipnet::Ipv6Net;
+
+use super::judge::{self, Fate};
+use super::ledger::Ledger;
+use super::recipe::{self, Known, Seen};
+use super::scenes;
+use super::story::{Step, Story};
+use super::view::V4;
+
+/// A story, as bytes. With `STORY` in the environment, each step is told.
+pub fn engine(data: &[u8]) {
+    let story = Story::read(data);
+    let first = Player::new(&story, false).play(&story);
+    // INV-9, and a batch is judged like its packets.
+    if data.len().is_multiple_of(4) {
+        let second = Player::new(&story, true).play(&story);
+        assert_eq!(first, second, "the same story came out differently");
+    }
+}
+
+struct Player {
+    aftr: Aftr,
+    config: &'static Config,
+    family: u8,
+    now: Instant,
+    seen: Seen,
+    ledger: Ledger,
+    kernel_ttl: bool,
+    /// Packets go in as batches, and nothing is judged again.
+    is_echo: bool,
+    digest: DefaultHasher,
+    tells: bool,
+}
+
+const HALF_DAY: u64 = 43_200_000;
+/// The longest that a daemon sleeps while something waits is half a second: this is many times over.
+const MOST_CALLS: usize = 4096;
+const FLOWS_KEPT: usize = 12;
+
+impl Player {
+    fn new(story: &Story, is_echo: bool) -> Player {
+        let config = scenes::config(story.scene.0, story.scene.1);
+        let ttl = if story.kernel_ttl { TtlBy::Kernel } else { TtlBy::Engine };
+        // The engine keeps some times in 32 bits of milliseconds: some stories start before these wrap.
+        let start = if story.start % 4 == 3 { u64::from(u32::MAX) - 30_000 } else { 100_000_000 };
+        let now = Instant::from_millis(start + u64::from(story.start) * 100);
+        Player {
+            aftr: Aftr::new(config, ttl, &Seed::from_number(story.start.into()), now),
+            config,
+            family: story.scene.0,
+            now,
+            seen: Seen::default(),
+            ledger: Ledger::default(),
+            kernel_ttl: story.kernel_ttl,
+            is_echo,
+            digest: DefaultHasher::new(),
+            tells: !is_echo && std::env::var_os("STORY").is_some(),
+        }
+    }
+
+    fn play(mut self, story: &Story) -> u64 {
+        self.after(None);
+        for step in &story.steps {
+            if self.tells {
+                eprintln!("{:?}: {step:02x?}", self.now);
+            }
+            match step {
+                Step::Raw { from_b4, bytes } => {
+                    self.send(bytes, if *from_b4 { Side::B4 } else { Side::Internet })
+                }
+                Step::Packet(recipe) => {
+                    let bytes = recipe.cook(&self.seen);
+                    self.send(&bytes, if recipe.from_b4 { Side::B4 } else { Side::Internet });
+                }
+                Step::Wait { millis, late } => self.wait(*millis, *late),
+                Step::Configure { family, variant } => {
+                    self.configure(family.unwrap_or(self.family), *variant)
+                }
+                Step::Purge { b4, length } => self.purge(*b4, *length),
+            }
+        }
+        (0..6).for_each(|_| self.wait(HALF_DAY, true));
+        self.at_the_end();
+        self.digest.finish()
+    }
+
+    fn send(&mut self, bytes: &[u8], side: Side) {
+        let mut packet = Packet::copied_from(bytes, side);
+        let before = judge::balance(self.aftr.counters());
+        let mut verdict = [Verdict::Hold];
+        if self.is_echo {
+            self.aftr.process(std::slice::from_mut(&mut packet), &mut verdict, self.now);
+        } else {
+            verdict[0] = self.aftr.packet(&mut packet, self.now);
+        }
+        let [verdict] = verdict;
+        let after = judge::balance(self.aftr.counters());
+        assert_eq!(after.0 - before.0, after.1 - before.1, "INV-7: {verdict:?}");
+        format!("{verdict:?}").hash(&mut self.digest);
+        let mut left = Vec::new();
+        if let Some(side) = verdict.leaves_to(side) {
+            left.push((packet.bytes().to_vec(), side));
+        }
+        self.drain(&mut left);
+        self.learn(&left, verdict);
+        if self.tells {
+            eprintln!("  {side:?} {bytes:02x?}\n  {verdict:?}");
+            left.iter().for_each(|(bytes, side)| eprintln!("    {side:?} {bytes:02x?}"));
+        }
+        let fate = Fate { came: bytes, side, verdict, left: &left };
+        if !self.is_echo {
+            judge::judge(&fate, self.config, self.kernel_ttl);
+        }
+        self.after(Some(verdict));
+    }
+
+    fn drain(&mut self, left: &mut Vec<(Vec<u8>, Side)>) {
+        left.extend(
+            std::iter::from_fn(|| self.aftr.poll_packet())
+                .map(|(packet, side)| (packet.bytes().to_vec(), side)),
+        );
+        left.iter().for_each(|(bytes, side)| (bytes, side).hash(&mut self.digest));
+    }
+
+    fn learn(&mut self, left: &[(Vec<u8>, Side)], verdict: Verdict) {
+        let Some((bytes, side)) = left.first() else { return };
+        if *side == Side::B4 {
+            self.seen.to_b4 = bytes.clone();
+        } else if verdict == Verdict::ToInternet
+            && let Some(packet) = V4::read(bytes)
+            && let Some((external, remote)) = packet.ends()
+        {
+            let known = Known { protocol: packet.protocol(), external, remote };
+            self.seen.known.retain(|other| (other.protocol, other.external) != (known.protocol, external));
+            self.seen.known.push(known);
+            if self.seen.known.len() > FLOWS_KEPT {
+                self.seen.known.remove(0);
+            }
+        }
+    }
+
+    fn wait(&mut self, millis: u64, late: bool) {
+        let end = self.now + Duration::from_millis(millis);
+        let mut calls = 0;
+        while let Some(due) = self.aftr.poll_timeout().filter(|&due| due <= end) {
+            let is_late = late || calls > MOST_CALLS;
+            let wake = if is_late { end.min(self.now + Duration::from_millis(HALF_DAY)) } else { due };
+            self.now = self.now.max(due).max(wake);
+            self.work();
+            calls += 1;
+        }
+        self.now = end;
+        self.after(None);
+    }
+
+    /// Calls the engine until it asks for a later time.
+    fn work(&mut self) {
+        for round in 0.. {
+            assert!(round < 100, "it asks for {:?} at {:?} for ever", self.aftr.poll_timeout(), self.now);
+            let before = judge::balance(self.aftr.counters());
+            self.aftr.handle_timeout(self.now);
+            let after = judge::balance(self.aftr.counters());
+            assert_eq!(after.0 - before.0, after.1 - before.1, "INV-7: time");
+            let mut left = Vec::new();
+            self.drain(&mut left);
+            if !self.is_echo {
+                judge::judge_all(&left, self.config, None);
+            }
+            self.fetch_events();
+            if self.aftr.poll_timeout().is_none_or(|due| due > self.now) {
+                break;
+            }
+        }
+    }
+
+    fn configure(&mut self, family: u8, variant: u8) {
+        let config = scenes::config(family, variant);
+        let before = self.aftr.gauges();
+        match self.aftr.reconfigure(config, self.now) {
+            Ok(()) => self.config = config,
+            Err(keys) => assert!(!keys.is_empty() && self.aftr.gauges() == before),
+        }
+        self.after(None);
+    }
+
+    fn purge(&mut self, b4: u8, length: u8) {
+        let prefix = Ipv6Net::new_assert(recipe::b4(b4), length).trunc();
+        let before = self.aftr.gauges().mappings;
+        let ended = self.aftr.purge(prefix, self.now);
+        assert_eq!(self.aftr.gauges().mappings + ended, before);
+        assert!(
+            !self.aftr.mappings(self.now).any(|view| prefix.contains(&view.b4)),
+            "not all of {prefix} ended"
+        );
+        self.after(None);
+    }
+
+    /// Nothing may be left in the way of the next step.
+    fn after(&mut self, verdict: Option<Verdict>) {
+        self.fetch_events();
+        if !self.is_echo {
+            // A dropped packet changes nothing that could be seen here: the tables were compared before it.
+            let is_quiet = verdict.is_some_and(|verdict| matches!(verdict, Verdict::Drop(_)));
+            if !is_quiet {
+                self.ledger.compare(&self.aftr, self.config, self.now);
+            }
+        }
+    }
+
+    fn fetch_events(&mut self) {
+        while let Some(event) = self.aftr.poll_event() {
+            format!("{event:?}").hash(&mut self.digest);
+            self.ledger.note(event, self.now);
+        }
+    }
+
+    /// Days after the last packet, only what was configured is left.
+    fn at_the_end(&self) {
+        let gauges = self.aftr.gauges();
+        let statics = self.aftr.mappings(self.now).filter(|view| view.is_static).count();
+        assert_eq!((gauges.mappings, gauges.sessions), (statics, 0), "{gauges:?}");
+        let holders = self.aftr.subscribers().filter(|view| view.mappings.iter().sum::<u32>() > 0).count();
+        assert_eq!(gauges.subscribers, holders, "subscribers that hold nothing: {gauges:?}");
+        assert_eq!(self.aftr.poll_timeout(), None, "nothing is left, and something is waited for");
+    }
+}
