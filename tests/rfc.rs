@@ -13,6 +13,14 @@ mod order;
 mod softwire;
 #[path = "rfc/fragments.rs"]
 mod fragments;
+#[path = "rfc/reassembly.rs"]
+mod reassembly;
+#[path = "rfc/inner_fragments.rs"]
+mod inner_fragments;
+#[path = "rfc/path_mtu.rs"]
+mod path_mtu;
+#[path = "rfc/ip_header.rs"]
+mod ip_header;
 #[path = "rfc/subscribers.rs"]
 mod subscribers;
 #[path = "rfc/udp.rs"]

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use crate::MOST_ENTRIES;
+use crate::fragments::{FRAGMENTS, FragmentLimits};
 use crate::limits::{SessionLimits, Tables};
 use crate::mapping_table::StaticMapping;
 use crate::pass_through::PassThrough;
@@ -52,6 +53,15 @@ pub struct Nat {
     pub pool_echo: bool,
     /// `udp-reject`: ICMP 3/3 for UDP from the Internet without a mapping; default false: silence.
     pub udp_reject: bool,
+    /// `external-mtu`: largest packet that leaves to the Internet, 576 to 65535, default 1500 (RFC 4787 REQ-13).
+    pub external_mtu: u16,
+    /// `ipid-strict`: a packet whose identification would come again within 120 s is dropped, not only
+    /// counted; default false (RFC 6864 section 5.3.1).
+    pub ipid_strict: bool,
+    /// `unknown-ip-options`: packets with IPv4 options that nobody knows; default forward (RFC 7126 section 4.23).
+    pub unknown_ip_options: UnknownOptions,
+    /// `[nat.fragments]`: IPv4 datagrams that cross in fragments (RFC 4787 REQ-14).
+    pub fragments: FragmentLimits,
     /// `[[nat.nat-pass-through]]`: destinations that are reached untranslated (RFC 6888 REQ-6).
     pub nat_pass_through: Vec<PassThrough>,
     /// `[[nat.mapping-table]]`: static mappings.
@@ -76,6 +86,15 @@ pub enum MidSession {
     Drop,
     /// `"rst"`: a RST to the host.
     Rst,
+}
+
+/// `unknown-ip-options` (RFC 7126 section 4.23)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownOptions {
+    /// `"forward"`: as if they were not there (RFC 1122 section 3.2.1.8).
+    Forward,
+    /// `"drop"`
+    Drop,
 }
 
 impl Nat {
@@ -104,6 +123,15 @@ impl Nat {
                 .unwrap_or(MidSession::Drop),
             pool_echo: table.value("pool-echo", false),
             udp_reject: table.value("udp-reject", false),
+            external_mtu: table.number("external-mtu", 576..=65535, 1500),
+            ipid_strict: table.value("ipid-strict", false),
+            unknown_ip_options: table
+                .choice(
+                    "unknown-ip-options",
+                    &[("forward", UnknownOptions::Forward), ("drop", UnknownOptions::Drop)],
+                )
+                .unwrap_or(UnknownOptions::Forward),
+            fragments: FragmentLimits::read(table.table("fragments"), &FRAGMENTS),
             mapping_table: table.tables("mapping-table", StaticMapping::read),
             external_port_range,
             port_set,

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::MOST_SECONDS;
+use crate::fragments::{FragmentLimits, REASSEMBLY};
 use crate::prefixes::{PRIVATE, not_unicast, range_v4, range_v6, refuse_overlaps};
 use crate::reader::Table;
 
@@ -34,6 +35,11 @@ pub struct Softwire {
     pub state_migrate: bool,
     /// `access-mtu`: IPv6 MTU towards the B4s, 1280 to 65535, default 1500.
     pub access_mtu: u16,
+    /// `df-policy`: what a packet with DF set meets that is larger than the tunnel's MTU, default
+    /// [`DfPolicy::FragmentOuter`].
+    pub df_policy: DfPolicy,
+    /// `[softwire.reassembly]`: outer packets that wait for their fragments (RFC 6333 section 6.3).
+    pub reassembly: FragmentLimits,
     /// `v6-v4-dscp-preservation`: how DSCP crosses, default [`Dscp::Uniform`] (RFC 2983, RFC 6908 section 2.10).
     pub dscp: Dscp,
     /// `ecn`: RFC 6040 mode of the encapsulation, default normal.
@@ -62,6 +68,13 @@ impl Softwire {
             b4_address_change_limit: table.number("b4-address-change-limit", 0..=MOST_SECONDS, 1800),
             state_migrate: table.value("state-migrate", true),
             access_mtu: table.number("access-mtu", 1280..=65535, 1500),
+            df_policy: table
+                .choice(
+                    "df-policy",
+                    &[("fragment-outer", DfPolicy::FragmentOuter), ("honour", DfPolicy::Honour)],
+                )
+                .unwrap_or(DfPolicy::FragmentOuter),
+            reassembly: FragmentLimits::read(table.table("reassembly"), &REASSEMBLY),
             dscp: if table.value("v6-v4-dscp-preservation", true) { Dscp::Uniform } else { Dscp::Pipe },
             ecn: table
                 .choice("ecn", &[("normal", Ecn::Normal), ("compat", Ecn::Compat)])
@@ -90,6 +103,16 @@ impl Softwire {
     pub fn tunnel_mtu(&self) -> u16 {
         self.access_mtu - 40 - if self.encapsulation_limit { 8 } else { 0 }
     }
+}
+
+/// `df-policy`: a packet with DF set that the tunnel does not take whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DfPolicy {
+    /// `"fragment-outer"`: it is encapsulated and the IPv6 packet is cut, whatever DF says (RFC 6333
+    /// section 6.3 and erratum 5847).
+    FragmentOuter,
+    /// `"honour"`: it is dropped, and its sender is told the MTU (RFC 2473 section 7.2 a).
+    Honour,
 }
 
 /// How the DSCP crosses the tunnel (RFC 2983 section 3).

@@ -15,6 +15,8 @@ pub(crate) const TCP_IDLE: Floor = Floor { key: "tcp-idle-timeout", seconds: 744
 pub(crate) const TCP_CLOSE: Floor =
     Floor { key: "tcp-trans-close-timeout", seconds: 240, source: "RFC 5382 REQ-5" };
 pub(crate) const TCP_SYN: Floor = Floor { key: "tcp-in-syn-timeout", seconds: 6, source: "RFC 5382 REQ-4" };
+pub(crate) const FRAGMENT: Floor =
+    Floor { key: "fragment-min-timeout", seconds: 2, source: "RFC 6146 section 3.4" };
 pub(crate) const ICMP: Floor = Floor { key: "icmp-timeout", seconds: 60, source: "RFC 5508 REQ-2" };
 
 /// `[nat.timers]`, in seconds. The floors are the RFCs'; `relaxed-timers = true` lets a test or a lab go below.
@@ -32,6 +34,9 @@ pub struct Timers {
     pub tcp_in_syn_timeout: u32,
     /// `icmp-timeout`: default and floor 60 (RFC 5508 REQ-2).
     pub icmp_timeout: u32,
+    /// `fragment-min-timeout`: default and floor 2; up to 10. How long a fragment waits for the first one of its
+    /// datagram (RFC 6146 section 3.4).
+    pub fragment_min_timeout: u32,
     /// `hold-down-timeout`: default 120 (RFC 6888 REQ-8).
     pub hold_down_timeout: u32,
     /// `per-port-timeout`: shorter UDP timers for destination ports 0 to 1023 (RFC 4787 REQ-5a).
@@ -57,6 +62,7 @@ impl Timers {
             tcp_trans_close_timeout: read_floored(&mut table, &TCP_CLOSE, 240, relaxed),
             tcp_in_syn_timeout: read_floored(&mut table, &TCP_SYN, 6, relaxed),
             icmp_timeout: read_floored(&mut table, &ICMP, 60, relaxed),
+            fragment_min_timeout: read_fragment_timeout(&mut table, relaxed),
             hold_down_timeout: table.number("hold-down-timeout", 0..=MOST_SECONDS, 120),
             per_port_timeout: table.tables("per-port-timeout", PerPortTimeout::read),
         };
@@ -66,13 +72,14 @@ impl Timers {
     }
 
     /// The timers with a floor, and their values.
-    pub(crate) fn floored(&self) -> [(Floor, u32); 5] {
+    pub(crate) fn floored(&self) -> [(Floor, u32); 6] {
         [
             (UDP, self.udp_timeout),
             (TCP_IDLE, self.tcp_idle_timeout),
             (TCP_CLOSE, self.tcp_trans_close_timeout),
             (TCP_SYN, self.tcp_in_syn_timeout),
             (ICMP, self.icmp_timeout),
+            (FRAGMENT, self.fragment_min_timeout),
         ]
     }
 
@@ -104,12 +111,23 @@ impl PerPortTimeout {
     }
 }
 
+/// A datagram is forgotten after ten seconds: nothing waits longer.
+fn read_fragment_timeout(table: &mut Table<'_>, relaxed: bool) -> u32 {
+    let seconds = table.number(FRAGMENT.key, 1..=10, 2);
+    check_floor(table, &FRAGMENT, seconds, relaxed);
+    seconds
+}
+
 fn read_floored(table: &mut Table<'_>, floor: &Floor, default: u32, relaxed: bool) -> u32 {
     let seconds = table.number(floor.key, 1..=MOST_SECONDS, default);
+    check_floor(table, floor, seconds, relaxed);
+    seconds
+}
+
+fn check_floor(table: &Table<'_>, floor: &Floor, seconds: u32, relaxed: bool) {
     if seconds < floor.seconds && !relaxed {
         let problem = format!("is below the floor of {} s ({})", floor.seconds, floor.source);
         let cure = "raise it, or set relaxed-timers = true for a lab";
         table.report().wrong_value(&table.key(floor.key), problem, cure);
     }
-    seconds
 }

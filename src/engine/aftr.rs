@@ -8,17 +8,20 @@ use ipnet::Ipv6Net;
 
 use super::counters::Counters;
 use super::event::Event;
+use super::fragment::Fragments;
 use super::from_b4::packet_from_b4;
 use super::from_internet::packet_from_internet;
 use super::held_syn::HeldSyns;
+use super::identification::IpIdentifications;
 use super::limiter::Limiter;
 use super::mapping::{Layout, Mappings, Pool, Ports, addresses_of};
 use super::notice::{Events, Notices};
 use super::pass_through::PassThrough;
+use super::refusal::Refusal;
 use super::seed::{HashKey, Random, Seed};
 use super::session::Sessions;
 use super::settings::Settings;
-use super::softwire::{Identifications, Softwires};
+use super::softwire::{Identifications, Reassembly, Softwires};
 use super::subscriber::{Admission, Subscribers};
 use super::table::NONE;
 use super::time::Instant;
@@ -53,6 +56,9 @@ pub struct Aftr {
     pub(super) random: Random,
     pub(super) flow_label_key: HashKey,
     pub(super) identifications: Identifications,
+    pub(super) ip_identifications: IpIdentifications,
+    pub(super) reassembly: Reassembly,
+    pub(super) fragments: Fragments,
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
@@ -81,6 +87,9 @@ impl Aftr {
             limiter: Limiter::new(&mut random),
             flow_label_key: random.hash_key(),
             identifications: Identifications::new(&mut random),
+            ip_identifications: IpIdentifications::new(&mut random, now),
+            reassembly: Reassembly::new(&config.softwire.reassembly, random.hash_key(), now),
+            fragments: Fragments::new(&config.nat.fragments, random.hash_key(), now),
             random,
             counters: Counters::default(),
             events: Events::default(),
@@ -105,6 +114,9 @@ impl Aftr {
             + HeldSyns::memory(config.nat.syn_held_max)
             + Limiter::memory()
             + Identifications::memory()
+            + IpIdentifications::memory()
+            + Reassembly::memory(&config.softwire.reassembly)
+            + Fragments::memory(&config.nat.fragments)
     }
 
     /// Judges a batch: `verdicts[i]` says what to do with `batch[i]`, which was edited in place.
@@ -130,6 +142,27 @@ impl Aftr {
                 packet_from_internet(self, packet, now)
             }
         };
+        self.count(packet, verdict);
+        verdict
+    }
+
+    /// Sends, or drops, a fragment that was held. Its place in the outbox is `at`: in front of what was cut
+    /// off it.
+    pub(super) fn resume(&mut self, packet: Packet, outcome: Result<Verdict, Refusal>, at: usize) {
+        let side = packet.side;
+        self.counters.fragments_resumed += 1;
+        match outcome {
+            Err(refusal) => self.counters.drop(refusal.reason),
+            Ok(verdict) => {
+                self.count(&packet, verdict);
+                if let Some(to) = verdict.leaves_to(side) {
+                    self.outbox.insert(at, (packet, to));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, packet: &Packet, verdict: Verdict) {
         match verdict {
             Verdict::ToInternet => self.counters.to_internet.count(packet.len()),
             Verdict::ToB4 => self.counters.to_b4.count(packet.len()),
@@ -137,7 +170,6 @@ impl Aftr {
             // Counted where it was decided.
             Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => {}
         }
-        verdict
     }
 
     /// Does what time asks for: expiry, hold-down, held SYNs. Works a bounded amount; when more is
@@ -154,6 +186,8 @@ impl Aftr {
         }
         self.expire_passed_through(now);
         self.reject_held_syns(now);
+        self.expire_reassembly(now);
+        self.expire_fragments(now);
         self.release_port_sets(now);
         self.tell_refusals(now);
         self.counters.events_lost = self.events.lost;
@@ -167,6 +201,8 @@ impl Aftr {
             self.mappings.timers.next_look(),
             self.pass_through.next_look(),
             self.held_syns.next_look(),
+            self.reassembly.next_look(),
+            self.fragments.next_look(),
             self.ports.next_due(),
             self.pool.next_emptied(),
             self.next_refusal(),
@@ -200,6 +236,8 @@ impl Aftr {
             softwires: self.softwires.slab.len(),
             mappings: self.mappings.slab.len(),
             sessions: self.sessions.slab.len(),
+            reassembling: self.reassembly.len(),
+            fragmented: self.fragments.len(),
         }
     }
 
@@ -213,6 +251,8 @@ impl Aftr {
             return Err(fixed);
         }
         self.settings = Settings::new(config, self.settings.ttl);
+        self.reassembly.limit(&config.softwire.reassembly);
+        self.fragments.limit(&config.nat.fragments);
         self.pool.update(config);
         self.ports.extend_to(self.pool.addresses.len());
         self.end_retired_mappings(now);
@@ -312,6 +352,8 @@ fn fixed_keys_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
         ("nat.deterministic", old.nat.deterministic != new.nat.deterministic),
         ("nat.external-ip-address-pool (with nat.deterministic)", deterministic_pool),
         ("softwire.b4-prefixes (with nat.deterministic)", deterministic_prefixes),
+        ("softwire.reassembly.limit", old.softwire.reassembly.limit != new.softwire.reassembly.limit),
+        ("nat.fragments.limit", old.nat.fragments.limit != new.nat.fragments.limit),
         ("nat.mapping-limits", old.nat.tables != new.nat.tables),
         ("nat.syn-held-max", old.nat.syn_held_max != new.nat.syn_held_max),
         ("nat.mapping-table", old.nat.mapping_table != new.nat.mapping_table),

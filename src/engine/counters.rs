@@ -19,7 +19,9 @@ impl Traffic {
     }
 }
 
-/// Every packet that came is in exactly one of: `to_internet`, `to_b4`, `replies`, `held`, a drop.
+/// Every packet that came is in exactly one of: `to_internet`, `to_b4`, `replies`, `held`, `fragments_held`,
+/// `tunnel_errors`, a drop. A fragment that was held and then went on, or was dropped after all, is in
+/// `fragments_resumed`, too.
 #[derive(Debug, Clone)]
 pub struct Counters {
     drops: [u64; DropReason::ALL.len()],
@@ -35,6 +37,15 @@ pub struct Counters {
     pub hairpinned: Traffic,
     /// Pieces that followed a first one into a softwire (RFC 6333 section 6.3); `to_b4` counts the first.
     pub fragments_to_b4: Traffic,
+    /// Pieces that followed a first one to the Internet (RFC 4787 REQ-13); `to_internet` counts the first.
+    pub fragments_to_internet: Traffic,
+    /// Fragments that were kept, to be put together or until the first one of their datagram comes.
+    pub fragments_held: u64,
+    /// Of those, the ones that went on by themselves or were dropped later: counted there again.
+    pub fragments_resumed: u64,
+    /// Errors about our own packets in the access network that were taken: a path MTU, or a loss that its
+    /// sender was told of (RFC 8201, RFC 2473 section 8).
+    pub tunnel_errors: u64,
     /// Answered by the AFTR itself.
     pub replies: Traffic,
     /// Kept by the engine: unsolicited SYNs (RFC 5382 REQ-4).
@@ -51,6 +62,8 @@ pub struct Counters {
     pub trailers: u64,
     /// Pairs of ECN fields that no honest path makes (`info.ecn`, RFC 6040 section 4.2).
     pub ecn_anomalies: u64,
+    /// Identifications used again within 120 s (`info.ipid.wrap`, RFC 6864 section 5.3.1).
+    pub identification_wraps: u64,
     /// Held ports released early because `hold-down-max` was reached.
     pub hold_down_early: u64,
     /// Events that nobody fetched in time.
@@ -67,6 +80,10 @@ impl Default for Counters {
             to_b4: Traffic::default(),
             hairpinned: Traffic::default(),
             fragments_to_b4: Traffic::default(),
+            fragments_to_internet: Traffic::default(),
+            fragments_held: 0,
+            fragments_resumed: 0,
+            tunnel_errors: 0,
             replies: Traffic::default(),
             held: 0,
             icmp_to_b4: 0,
@@ -75,6 +92,7 @@ impl Default for Counters {
             icmp_suppressed: 0,
             trailers: 0,
             ecn_anomalies: 0,
+            identification_wraps: 0,
             hold_down_early: 0,
             events_lost: 0,
         }
@@ -109,6 +127,11 @@ impl Counters {
             ("hairpinned.octets", self.hairpinned.octets),
             ("fragments_to_b4.packets", self.fragments_to_b4.packets),
             ("fragments_to_b4.octets", self.fragments_to_b4.octets),
+            ("fragments_to_internet.packets", self.fragments_to_internet.packets),
+            ("fragments_to_internet.octets", self.fragments_to_internet.octets),
+            ("fragments.held", self.fragments_held),
+            ("fragments.resumed", self.fragments_resumed),
+            ("tunnel_errors", self.tunnel_errors),
             ("replies.packets", self.replies.packets),
             ("replies.octets", self.replies.octets),
             ("held", self.held),
@@ -118,10 +141,17 @@ impl Counters {
             ("icmp.suppressed", self.icmp_suppressed),
             ("info.in.trailer", self.trailers),
             ("info.ecn", self.ecn_anomalies),
+            ("info.ipid.wrap", self.identification_wraps),
             ("info.hold_down.early", self.hold_down_early),
             ("info.events_lost", self.events_lost),
         ];
         traffic.into_iter().chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.dropped(reason))))
+    }
+
+    /// Drops `count` fragments that were held.
+    pub(super) fn drop_held(&mut self, reason: DropReason, count: u64) {
+        self.fragments_resumed += count;
+        self.drops[reason as usize] += count;
     }
 
     #[inline]

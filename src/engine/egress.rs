@@ -2,12 +2,13 @@
 
 use super::aftr::{Aftr, TtlBy};
 use super::inner::Inner;
+use super::refusal::{Answer, Refusal};
 use super::time::Instant;
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::Ipv4;
-use aftr_config::Protocol;
+use aftr_config::{DfPolicy, Protocol};
 
 /// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
 #[inline]
@@ -34,6 +35,46 @@ pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
     }
 }
 
+/// Writes the identification that a packet leaves with.
+#[inline]
+pub(super) fn write_identification(packet: &mut Packet, identification: u16) {
+    if let Some(header) = Ipv4::view_mut(packet.bytes_mut())
+        && header.identification() != identification
+    {
+        header.set_identification(identification);
+    }
+}
+
+/// RFC 4787 REQ-13: a packet that is too large for the Internet side and must not be cut goes back. Looked at
+/// before anything is changed: the error quotes what came.
+#[inline]
+pub(super) fn check_external_mtu(aftr: &Aftr, inner: &Inner) -> Result<(), Refusal> {
+    let mtu = aftr.settings.config.nat.external_mtu;
+    if inner.total_length > usize::from(mtu) && inner.dont_fragment {
+        return Err(Refusal { reason: DropReason::InMtu, answer: Answer::TooBig(mtu) });
+    }
+    Ok(())
+}
+
+/// RFC 2473 section 7.2 a, where the operator wants it: the same for a softwire.
+#[inline]
+pub(super) fn check_tunnel_mtu(
+    aftr: &Aftr,
+    inner: &Inner,
+    softwire: u32,
+    reason: DropReason,
+    now: Instant,
+) -> Result<(), Refusal> {
+    if aftr.settings.config.softwire.df_policy == DfPolicy::FragmentOuter || !inner.dont_fragment {
+        return Ok(());
+    }
+    let mtu = aftr.tunnel_mtu(softwire, now);
+    if inner.total_length > usize::from(mtu) {
+        return Err(Refusal { reason, answer: Answer::TooBig(mtu) });
+    }
+    Ok(())
+}
+
 fn decrement_ttl(packet: &mut Packet) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
         header.decrement_ttl();
@@ -43,35 +84,34 @@ fn decrement_ttl(packet: &mut Packet) {
 impl Aftr {
     /// To the Internet. A transit costs one hop, whichever router takes it (RFC 2473 section 3.1).
     #[inline]
-    pub(super) fn send_to_internet(&self, packet: &mut Packet) -> Verdict {
+    pub(super) fn send_to_internet(&mut self, packet: &mut Packet) -> Verdict {
         if self.settings.ttl == TtlBy::Engine {
             decrement_ttl(packet);
+        }
+        let mtu = usize::from(self.settings.config.nat.external_mtu);
+        if packet.len() > mtu {
+            self.cut_for_internet(packet, mtu);
         }
         Verdict::ToInternet
     }
 
-    /// From the Internet into the softwire of a mapping.
-    #[inline]
-    pub(super) fn send_to_b4(&mut self, packet: &mut Packet, mapping: u32) -> Verdict {
-        self.send_into(packet, self.mappings.slab[mapping].softwire)
-    }
-
     /// From the Internet into a softwire.
-    pub(super) fn send_into(&mut self, packet: &mut Packet, softwire: u32) -> Verdict {
+    #[inline]
+    pub(super) fn send_into(&mut self, packet: &mut Packet, softwire: u32, now: Instant) -> Verdict {
         if self.settings.ttl == TtlBy::Engine {
             decrement_ttl(packet);
         }
-        self.enter_softwire(packet, softwire)
+        self.enter_softwire(packet, softwire, now)
     }
 
     /// From a softwire into the softwire of a mapping: no other router sees it.
-    pub(super) fn send_hairpinned(&mut self, packet: &mut Packet, mapping: u32) -> Verdict {
+    pub(super) fn send_hairpinned(&mut self, packet: &mut Packet, mapping: u32, now: Instant) -> Verdict {
         decrement_ttl(packet);
-        self.enter_softwire(packet, self.mappings.slab[mapping].softwire)
+        self.enter_softwire(packet, self.mappings.slab[mapping].softwire, now)
     }
 
     #[inline]
-    fn enter_softwire(&mut self, packet: &mut Packet, softwire: u32) -> Verdict {
+    fn enter_softwire(&mut self, packet: &mut Packet, softwire: u32, now: Instant) -> Verdict {
         if let Some(dscp) = self.settings.config.policy.downstream_dscp {
             let tos = Ipv4::view(packet.bytes()).map_or(0, Ipv4::tos);
             write_tos(packet, dscp << 2 | tos & 3);
@@ -79,11 +119,33 @@ impl Aftr {
         self.softwires.slab[softwire].to_b4.count(packet.len());
         let tunnel = self.tunnel_of(softwire);
         self.encapsulate(packet, &tunnel);
-        let mtu = usize::from(self.settings.config.softwire.access_mtu);
+        let mtu = usize::from(self.path_mtu(softwire, now));
         if packet.len() > mtu {
             self.fragment(packet, mtu);
         }
         Verdict::ToB4
+    }
+
+    /// IPv6 MTU of the path to the B4 of a softwire (RFC 8201).
+    #[inline]
+    pub(super) fn path_mtu(&self, softwire: u32, now: Instant) -> u16 {
+        let access = self.settings.config.softwire.access_mtu;
+        self.softwires.slab[softwire].path_mtu(now).map_or(access, |path| path.min(access))
+    }
+
+    /// The largest inner packet that a softwire takes whole (RFC 2473 section 6.7).
+    pub(super) fn tunnel_mtu(&self, softwire: u32, now: Instant) -> u16 {
+        let config = &self.settings.config.softwire;
+        self.path_mtu(softwire, now) - (config.access_mtu - config.tunnel_mtu())
+    }
+
+    /// What a SYN may ask for at most; none leaves it alone. A path that takes less asks for less.
+    #[inline]
+    pub(super) fn mss_limit(&self, softwire: u32, now: Instant) -> Option<u16> {
+        const TCP_AND_IPV4: u16 = 40;
+        let limit = self.settings.mss_limit()?;
+        let is_narrow = self.softwires.slab[softwire].path_mtu(now).is_some();
+        Some(if is_narrow { limit.min(self.tunnel_mtu(softwire, now) - TCP_AND_IPV4) } else { limit })
     }
 
     /// A packet from the B4 keeps its mapping (RFC 4787 REQ-6).

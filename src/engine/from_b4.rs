@@ -7,6 +7,7 @@ use aftr_config::MidSession;
 
 use super::aftr::Aftr;
 use super::egress;
+use super::fragment::fragment_from_b4;
 use super::hairpin;
 use super::icmp_relay;
 use super::inner::{Inner, is_private, is_unreachable};
@@ -14,7 +15,7 @@ use super::local;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
 use super::settings::AFTR_IPV4;
-use super::softwire::{Outer, Tunnel, check_outer, decapsulate};
+use super::softwire::{Outer, Tunnel, check_outer, decapsulate, reassemble};
 use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
@@ -24,16 +25,23 @@ use crate::wire::ipv6::next_header;
 
 /// One packet from the access network.
 pub(super) fn packet_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Verdict {
-    let outer = match check_outer(aftr, packet) {
-        Ok(outer) => outer,
-        Err(refusal) => return aftr.refuse_outer(packet, refusal, now),
-    };
-    if outer.upper.next_header != next_header::IPV4 {
-        return local::outer(aftr, packet, &outer, now)
-            .unwrap_or_else(|refusal| aftr.refuse_outer(packet, refusal, now));
+    outer_from_b4(aftr, packet, now).unwrap_or_else(|refusal| aftr.refuse_outer(packet, refusal, now))
+}
+
+/// The packet outside: made whole, and looked into when it is ours.
+fn outer_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
+    let mut outer = check_outer(aftr, packet)?;
+    if outer.upper.next_header == next_header::FRAGMENT {
+        match reassemble(aftr, packet, &outer, now)? {
+            Some(whole) => outer = whole,
+            None => return Ok(Verdict::Hold),
+        }
     }
-    inner_from_b4(aftr, packet, &outer, now)
-        .unwrap_or_else(|refusal| aftr.refuse_from_b4(packet, &outer.tunnel, refusal, now))
+    if outer.upper.next_header != next_header::IPV4 {
+        return local::outer(aftr, packet, &outer, now);
+    }
+    Ok(inner_from_b4(aftr, packet, &outer, now)
+        .unwrap_or_else(|refusal| aftr.refuse_from_b4(packet, &outer.tunnel, refusal, now)))
 }
 
 /// The packet inside: what it may be, where it may go, and who sent it.
@@ -51,26 +59,37 @@ fn inner_from_b4(
     }
     egress::check_ttl(&inner, DropReason::InTtl)?;
     check_route(aftr, &inner)?;
-    // The place of the fragment context (RFC 4787 REQ-14): not built yet.
+    // RFC 4787 REQ-14
     if inner.is_fragment {
-        return Err(DropReason::InFragment.into());
+        return fragment_from_b4(aftr, packet, &inner, tunnel, now);
     }
-    let flow = match transport::parse(packet.bytes(), &inner, DropReason::InProtocol)? {
+    transport_from_b4(aftr, packet, &inner, tunnel, now)
+}
+
+/// A packet, or the first piece of a datagram: its ports, and what policy says about them.
+pub(super) fn transport_from_b4(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    tunnel: &Tunnel,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let flow = match transport::parse(packet.bytes(), inner, DropReason::InProtocol)? {
         Transport::Flow(flow) | Transport::Request(flow) => flow,
         // Nobody outside can have asked: requests from there find no mapping.
         Transport::Reply(_) => return Err(DropReason::IcmpType.into()),
-        Transport::Error => return Ok(icmp_relay::from_b4(aftr, packet, &inner, tunnel, now)?),
+        Transport::Error => return Ok(icmp_relay::from_b4(aftr, packet, inner, tunnel, now)?),
     };
     if aftr.settings.denies_from_b4(tunnel.b4, flow.destination, flow.protocol, flow.destination_port) {
         return Err(DropReason::Policy.into());
     }
     if aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port) {
-        return Ok(pass_through::from_b4(aftr, packet, &inner, &flow, tunnel, now)?);
+        return pass_through::from_b4(aftr, packet, inner, &flow, tunnel, now);
     }
     if is_private(inner.destination) && aftr.pool.find(inner.destination).is_none() {
         return Err(DropReason::InNoRoute.into());
     }
-    translate_from_b4(aftr, packet, &inner, &flow, tunnel, now)
+    translate_from_b4(aftr, packet, inner, &flow, tunnel, now)
 }
 
 /// Mapping, session, translation.
@@ -89,9 +108,15 @@ fn translate_from_b4(
     let session =
         aftr.plan_session_from_b4(known, subscriber, flow).map_err(|reason| mid_session(aftr, reason))?;
     let call = match aftr.pool.find(flow.destination) {
-        None => None,
+        None => {
+            egress::check_external_mtu(aftr, inner)?;
+            None
+        }
         Some(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
-            Ok(call) => Some(call),
+            Ok(call) => {
+                egress::check_tunnel_mtu(aftr, inner, call.softwire(aftr), DropReason::InMtu, now)?;
+                Some(call)
+            }
             Err(reason) => return Ok(hairpin::refuse(aftr, packet, inner, flow, tunnel, reason, now)?),
         },
     };
@@ -99,6 +124,11 @@ fn translate_from_b4(
         Some(mapping) => Ok(mapping),
         None => Err(aftr.plan_mapping(admission, tunnel, flow, now)?),
     };
+    let source = match found {
+        Ok(mapping) => *aftr.mappings.slab[mapping].external().ip(),
+        Err(plan) => aftr.pool.ip(plan.place.address),
+    };
+    let identification = aftr.identification_for(inner, source, flow.protocol, now)?;
 
     let softwire = aftr.settle(admission, tunnel, now);
     let mapping = found.unwrap_or_else(|plan| aftr.create_mapping(plan, softwire, flow, now));
@@ -112,7 +142,9 @@ fn translate_from_b4(
 
     translate::rewrite(packet.bytes_mut(), flow, End::Source, *external.ip(), external.port());
     egress::write_tos(packet, inner.tos);
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.settings.mss_limit());
+    egress::write_identification(packet, identification);
+    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(softwire, now));
+    aftr.fragment_passes(inner.datagram, flow, identification, softwire);
     match call {
         None => Ok(aftr.send_to_internet(packet)),
         Some(call) => Ok(hairpin::deliver(aftr, packet, call, flow, external, now)),

@@ -2,6 +2,7 @@
 
 use super::aftr::Aftr;
 use super::egress;
+use super::fragment::fragment_from_internet;
 use super::icmp_relay;
 use super::inner::{Inner, Side4, check_header, is_martian};
 use super::mapping::Place;
@@ -21,30 +22,44 @@ pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: In
 }
 
 fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
-    let inner = check_header(packet, Side4::External, &mut aftr.counters.trailers)?;
+    let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
     check_source(aftr, &inner)?;
     let address = aftr.pool.find(inner.destination);
     if address.is_none() && !may_belong_to_pass_through(aftr, &inner) {
         return Err(DropReason::X4Dst.into());
     }
     egress::check_ttl_from_internet(aftr, &inner)?;
-    // The place of the fragment context (RFC 4787 REQ-14): not built yet.
+    // RFC 4787 REQ-14
     if inner.is_fragment {
-        return Err(DropReason::X4Fragment.into());
+        return fragment_from_internet(aftr, packet, &inner, address, now);
     }
-    let flow = match transport::parse(packet.bytes(), &inner, DropReason::X4Protocol)? {
+    transport_from_internet(aftr, packet, &inner, address, now)
+}
+
+/// A packet, or the first piece of a datagram: its ports, and what policy says about them. `address` is the
+/// pool address that it is for, if any.
+pub(super) fn transport_from_internet(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    inner: &Inner,
+    address: Option<u32>,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let flow = match transport::parse(packet.bytes(), inner, DropReason::X4Protocol)? {
         Transport::Flow(flow) | Transport::Reply(flow) => flow,
-        Transport::Request(_) => return from_outside_query(aftr, packet, &inner, now),
-        Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, &inner)?),
+        Transport::Request(_) => return from_outside_query(aftr, packet, inner, now),
+        Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, inner, now)?),
     };
     if aftr.settings.denies_from_internet(flow.source, flow.protocol, flow.source_port) {
         return Err(DropReason::Policy.into());
     }
     match address {
-        Some(address) => translate_from_internet(aftr, packet, &inner, &flow, address, now),
+        Some(address) => translate_from_internet(aftr, packet, inner, &flow, address, now),
         None => {
             let softwire = pass_through::softwire_of(aftr, &flow, now)?;
-            Ok(aftr.send_into(packet, softwire))
+            egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
+            aftr.fragment_passes(inner.datagram, &flow, inner.identification, softwire);
+            Ok(aftr.send_into(packet, softwire, now))
         }
     }
 }
@@ -67,13 +82,16 @@ fn translate_from_internet(
         Ok(session) => session,
         Err(reason) => return unsolicited(aftr, packet, inner, flow, reason, now),
     };
+    let softwire = aftr.mappings.slab[mapping].softwire;
+    egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
 
     aftr.use_session_from_internet(session, mapping, flow, remote, now);
     aftr.seen_from_internet(mapping, flow, now);
     let internal = aftr.mappings.slab[mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.settings.mss_limit());
-    Ok(aftr.send_to_b4(packet, mapping))
+    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(softwire, now));
+    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
+    Ok(aftr.send_into(packet, softwire, now))
 }
 
 /// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
@@ -120,7 +138,11 @@ fn from_outside_query(
 ) -> Result<Verdict, Refusal> {
     let is_echo = packet.bytes()[inner.header_length] == icmpv4::kind::ECHO;
     let answers = aftr.settings.config.nat.pool_echo && aftr.pool.find(inner.destination).is_some();
-    if !answers || !is_echo || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, now) {
+    if !answers
+        || !is_echo
+        || inner.is_fragment
+        || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, now)
+    {
         return Err(DropReason::NatNoMapping.into());
     }
     super::local::write_echo_reply(packet, inner.header_length);

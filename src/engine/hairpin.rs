@@ -23,6 +23,13 @@ pub(super) struct Call {
     session: Use,
 }
 
+impl Call {
+    /// Where the called host is.
+    pub(super) fn softwire(self, aftr: &Aftr) -> u32 {
+        aftr.mappings.slab[self.mapping].softwire
+    }
+}
+
 /// Finds the called mapping at a pool address and asks whether it lets the caller in. `known` is the
 /// caller's own mapping, `session` what the call does to it.
 pub(super) fn plan(
@@ -88,6 +95,7 @@ pub(super) fn deliver(
     aftr.seen_from_internet(call.mapping, flow, now);
     let internal = aftr.mappings.slab[call.mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
+    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(call.softwire(aftr), now));
     aftr.counters.hairpinned.count(packet.len());
-    aftr.send_hairpinned(packet, call.mapping)
+    aftr.send_hairpinned(packet, call.mapping, now)
 }

@@ -6,6 +6,7 @@ use std::net::{Ipv6Addr, SocketAddrV4};
 use super::aftr::Aftr;
 use super::icmp_error::push_error;
 use super::inner::Inner;
+use super::refusal::Answer;
 use super::seed::HashKey;
 use super::softwire::Tunnel;
 use super::table::{HashIndex, Record, Slab, Wheel};
@@ -166,7 +167,7 @@ impl Aftr {
             return;
         }
         let mut packet = Packet::copied_from(&syn.quotation[..usize::from(syn.length)], Side::Internet);
-        if !push_error(&mut packet, UNREACHABLE, PORT, *syn.attacked.ip(), super::icmp_error::MOST_V4) {
+        if !push_error(&mut packet, Answer::Icmp4(UNREACHABLE, PORT), *syn.attacked.ip()) {
             return;
         }
         match syn.tunnel {

@@ -18,7 +18,7 @@ use crate::wire::tcp::{self, Tcp, flag};
 use crate::wire::{Packet, checksum, icmpv6};
 
 /// RFC 1812 section 4.3.2.3: an error is at most this long.
-pub(super) const MOST_V4: usize = 576;
+const MOST_V4: usize = 576;
 /// RFC 4443 section 2.4 c: an error fits the minimum MTU.
 const MOST_V6: usize = 1280;
 /// The TTL of what we originate.
@@ -31,12 +31,30 @@ impl Aftr {
         let (kind, code, parameter) = match refusal.answer {
             Answer::Unreachable6(code) => (icmpv6::kind::UNREACHABLE, code, 0),
             Answer::ParameterProblem6 { code, pointer } => (icmpv6::kind::PARAMETER_PROBLEM, code, pointer),
-            Answer::Silence | Answer::Icmp4(..) | Answer::Reset => return Verdict::Drop(refusal.reason),
+            Answer::Silence | Answer::Icmp4(..) | Answer::TooBig(_) | Answer::Reset => {
+                return Verdict::Drop(refusal.reason);
+            }
         };
-        let Some(&cause) = Ipv6::view(packet.bytes()) else { return Verdict::Drop(refusal.reason) };
+        if self.push_error6(packet, kind, code, parameter, now) {
+            Verdict::Reject(refusal.reason)
+        } else {
+            Verdict::Drop(refusal.reason)
+        }
+    }
+
+    /// Makes `packet` an ICMPv6 error about itself, when one may be sent.
+    pub(super) fn push_error6(
+        &mut self,
+        packet: &mut Packet,
+        kind: u8,
+        code: u8,
+        parameter: u32,
+        now: Instant,
+    ) -> bool {
+        let Some(&cause) = Ipv6::view(packet.bytes()) else { return false };
         if !self.limiter.error6(&self.settings.config.icmp, cause.source().to_bits(), now) {
             self.counters.icmp_suppressed += 1;
-            return Verdict::Drop(refusal.reason);
+            return false;
         }
         packet.truncate(MOST_V6 - ipv6::HEADER - icmpv6::HEADER);
         let message = packet.push_front(icmpv6::HEADER);
@@ -45,7 +63,7 @@ impl Aftr {
         icmpv6::write_checksum(message, cause.destination(), cause.source());
         self.push_ipv6(packet, &cause);
         self.counters.icmpv6_errors += 1;
-        Verdict::Reject(refusal.reason)
+        true
     }
 
     /// Puts an IPv6 header in front of an ICMPv6 message that answers `cause`.
@@ -76,10 +94,10 @@ impl Aftr {
             self.counters.icmp_suppressed += 1;
             return Verdict::Drop(refusal.reason);
         }
-        let built = match refusal.answer {
-            Answer::Icmp4(kind, code) => push_error(packet, kind, code, AFTR_IPV4, MOST_V4),
-            Answer::Reset => write_reset(packet),
-            Answer::Silence | Answer::Unreachable6(_) | Answer::ParameterProblem6 { .. } => false,
+        let built = if refusal.answer == Answer::Reset {
+            write_reset(packet)
+        } else {
+            push_error(packet, refusal.answer, AFTR_IPV4)
         };
         if !built {
             return Verdict::Drop(refusal.reason);
@@ -99,12 +117,11 @@ impl Aftr {
         now: Instant,
     ) -> Verdict {
         self.counters.drop(refusal.reason);
-        // Whoever is outside learns of a used-up TTL, and of a closed port where the operator says so.
-        let is_told = matches!(refusal.reason, DropReason::X4Ttl | DropReason::NatNoMapping);
-        let (true, Answer::Icmp4(kind, code)) = (is_told, refusal.answer) else {
-            return Verdict::Drop(refusal.reason);
-        };
-        if !may_be_answered(packet.bytes()) {
+        // Whoever is outside learns of a used-up TTL, of a packet that is too large, and of a closed port where
+        // the operator says so.
+        let is_told =
+            matches!(refusal.reason, DropReason::X4Ttl | DropReason::X4Mtu | DropReason::NatNoMapping);
+        if !is_told || refusal.answer == Answer::Silence || !may_be_answered(packet.bytes()) {
             return Verdict::Drop(refusal.reason);
         }
         if !self.limiter.error_to_internet(&self.settings.config.icmp, now) {
@@ -112,7 +129,7 @@ impl Aftr {
             return Verdict::Drop(refusal.reason);
         }
         let source = Ipv4::view(packet.bytes()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4::destination);
-        if !push_error(packet, kind, code, source, MOST_V4) {
+        if !push_error(packet, refusal.answer, source) {
             return Verdict::Drop(refusal.reason);
         }
         self.counters.icmp_to_internet += 1;
@@ -134,12 +151,21 @@ fn may_be_answered(packet: &[u8]) -> bool {
         .is_some_and(|icmp| matches!(icmp.class(), Class::Request | Class::Reply))
 }
 
-/// Makes `packet` an ICMP error about itself, sent by `source` and at most `most` bytes long.
-pub(super) fn push_error(packet: &mut Packet, kind: u8, code: u8, source: Ipv4Addr, most: usize) -> bool {
+/// Makes `packet` an ICMPv4 error about itself, sent by `source`; false when `answer` is none.
+pub(super) fn push_error(packet: &mut Packet, answer: Answer, source: Ipv4Addr) -> bool {
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    let (kind, code, mtu) = match answer {
+        Answer::Icmp4(kind, code) => (kind, code, 0),
+        Answer::TooBig(mtu) => (icmpv4::kind::UNREACHABLE, FRAGMENTATION_NEEDED, mtu),
+        Answer::Silence | Answer::Reset | Answer::Unreachable6(_) | Answer::ParameterProblem6 { .. } => {
+            return false;
+        }
+    };
     let Some(&cause) = Ipv4::view(packet.bytes()) else { return false };
-    packet.truncate(most - ipv4::HEADER - icmpv4::HEADER);
+    packet.truncate(MOST_V4 - ipv4::HEADER - icmpv4::HEADER);
     let message = packet.push_front(icmpv4::HEADER);
-    message[..icmpv4::HEADER].copy_from_slice(&[kind, code, 0, 0, 0, 0, 0, 0]);
+    let [high, low] = mtu.to_be_bytes();
+    message[..icmpv4::HEADER].copy_from_slice(&[kind, code, 0, 0, 0, 0, high, low]);
     let checksum = checksum::of(message);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     let length = (packet.len() + ipv4::HEADER) as u16;

@@ -6,15 +6,19 @@
 use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
+use super::icmp_error::push_error;
 use super::inner::Inner;
+use super::ip_options;
 use super::mapping::Place;
+use super::refusal::Answer;
+use super::settings::AFTR_IPV4;
 use super::softwire::Tunnel;
 use super::time::Instant;
 use super::translate::{End, rewrite_port};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, protocol};
-use crate::wire::{Packet, checksum};
+use crate::wire::{Packet, Side, checksum};
 use aftr_config::Protocol;
 
 /// The packet that an error quotes.
@@ -39,6 +43,9 @@ pub(super) fn from_b4(
     now: Instant,
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
+    if ip_options::has_source_route(&packet.bytes()[quoted.at..]) {
+        return Err(DropReason::IcmpQuoted);
+    }
     let admission = aftr.admit(tunnel, now)?;
     let mapping = admission
         .softwire()
@@ -67,7 +74,7 @@ pub(super) fn from_b4(
         Some(home) => {
             deliver(aftr, packet, &quoted, home);
             aftr.counters.hairpinned.count(packet.len());
-            Ok(aftr.send_hairpinned(packet, home))
+            Ok(aftr.send_hairpinned(packet, home, now))
         }
     }
 }
@@ -78,11 +85,56 @@ pub(super) fn from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
     inner: &Inner,
+    now: Instant,
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
     let home = mapping_of_source(aftr, inner, &quoted)?;
     deliver(aftr, packet, &quoted, home);
-    Ok(aftr.send_to_b4(packet, home))
+    Ok(aftr.send_into(packet, aftr.mappings.slab[home].softwire, now))
+}
+
+/// Tells the sender of a packet that was lost on its way to a B4 (RFC 2473 section 8). `lost` is how the
+/// packet entered the softwire: it is quoted as its sender knows it.
+pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answer: Answer, now: Instant) {
+    let Some(quoted) = quotation(lost.bytes(), 0) else { return };
+    let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
+    let Some(called) = called else { return };
+    let external = aftr.mappings.slab[called].external();
+    // A call from another home bears that home's external address.
+    let home = aftr.pool.find(quoted.source).and_then(|address| {
+        aftr.ports.mapping_at(Place { address, protocol: quoted.protocol, port: quoted.source_port })
+    });
+    let limits = &aftr.settings.config.icmp;
+    let may_tell = match home {
+        Some(home) => {
+            let b4 = aftr.softwires.slab[aftr.mappings.slab[home].softwire].b4;
+            aftr.limiter.error_to_b4(limits, aftr.settings.subscriber_prefix(b4), now)
+        }
+        None => aftr.limiter.error_to_internet(limits, now),
+    };
+    if !may_tell {
+        aftr.counters.icmp_suppressed += 1;
+        return;
+    }
+    let source = if home.is_some() { AFTR_IPV4 } else { *external.ip() };
+    if !push_error(&mut lost, answer, source) {
+        return;
+    }
+    let Some(quoted) = quotation(lost.bytes(), ipv4::HEADER + icmpv4::HEADER) else { return };
+    rewrite_quoted(lost.bytes_mut(), &quoted, End::Destination, *external.ip(), external.port());
+    match home {
+        None => {
+            aftr.counters.icmp_to_internet += 1;
+            aftr.outbox.push_back((lost, Side::Internet));
+        }
+        Some(home) => {
+            deliver(aftr, &mut lost, &quoted, home);
+            let tunnel = aftr.tunnel_of(aftr.mappings.slab[home].softwire);
+            aftr.encapsulate(&mut lost, &tunnel);
+            aftr.counters.icmp_to_b4 += 1;
+            aftr.outbox.push_back((lost, Side::B4));
+        }
+    }
 }
 
 /// The mapping that sent the quoted packet.
@@ -112,9 +164,13 @@ fn check(packet: &[u8], inner: &Inner) -> Result<Quoted, DropReason> {
     if checksum::of(message) != 0 {
         return Err(DropReason::IcmpChecksum);
     }
-    let at = inner.header_length + icmpv4::HEADER;
+    quotation(packet, inner.header_length + icmpv4::HEADER).ok_or(DropReason::IcmpQuoted)
+}
+
+/// The packet that is quoted at `at`.
+fn quotation(packet: &[u8], at: usize) -> Option<Quoted> {
     let quotation = &packet[at..];
-    let header = Ipv4::view(quotation).ok_or(DropReason::IcmpQuoted)?;
+    let header = Ipv4::view(quotation)?;
     let length = header.header_length();
     // A piece that is not the first has no ports (RFC 1812 section 4.3.2.7 forbids errors about it).
     let is_usable = header.version() == 4
@@ -123,11 +179,10 @@ fn check(packet: &[u8], inner: &Inner) -> Result<Quoted, DropReason> {
         && header.fragment_offset() == 0
         && checksum::of(&quotation[..length]) == 0;
     if !is_usable {
-        return Err(DropReason::IcmpQuoted);
+        return None;
     }
-    let (protocol, source_port, destination_port) =
-        quoted_ports(header.protocol(), &quotation[length..]).ok_or(DropReason::IcmpQuoted)?;
-    Ok(Quoted {
+    let (protocol, source_port, destination_port) = quoted_ports(header.protocol(), &quotation[length..])?;
+    Some(Quoted {
         protocol,
         source: header.source(),
         source_port,

@@ -3,6 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::ip_options;
+use super::settings::Settings;
+use super::table::NONE;
 use super::verdict::DropReason;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::{Packet, checksum};
@@ -15,10 +18,40 @@ pub(super) struct Inner {
     pub(super) ttl: u8,
     pub(super) protocol: u8,
     pub(super) is_fragment: bool,
+    pub(super) dont_fragment: bool,
+    pub(super) identification: u16,
+    /// The datagram that it is the first piece of; [`NONE`] otherwise.
+    pub(super) datagram: u32,
     /// What the packet goes on with; until it is written, the packet holds what came.
     pub(super) tos: u8,
     pub(super) header_length: usize,
     pub(super) total_length: usize,
+}
+
+impl Inner {
+    /// What a header says.
+    #[inline]
+    pub(super) fn of(header: &Ipv4) -> Inner {
+        Inner {
+            source: header.source(),
+            destination: header.destination(),
+            ttl: header.ttl(),
+            protocol: header.protocol(),
+            is_fragment: header.is_fragment(),
+            dont_fragment: header.dont_fragment(),
+            identification: header.identification(),
+            datagram: NONE,
+            tos: header.tos(),
+            header_length: header.header_length(),
+            total_length: usize::from(header.total_length()),
+        }
+    }
+
+    /// RFC 6864 section 4.1: never cut, and never to be.
+    #[inline]
+    pub(super) fn is_atomic(&self) -> bool {
+        self.dont_fragment && !self.is_fragment
+    }
 }
 
 /// Where an IPv4 packet was found: the two have counters of their own.
@@ -36,6 +69,7 @@ pub(super) enum Side4 {
 pub(super) fn check_header(
     packet: &mut Packet,
     side: Side4,
+    settings: &Settings,
     trailers: &mut u64,
 ) -> Result<Inner, DropReason> {
     let choose = |inner, external| match side {
@@ -61,16 +95,10 @@ pub(super) fn check_header(
         packet.truncate(total_length);
         *trailers += u64::from(side == Side4::Inner);
     }
-    Ok(Inner {
-        source: header.source(),
-        destination: header.destination(),
-        ttl: header.ttl(),
-        protocol: header.protocol(),
-        is_fragment: header.is_fragment(),
-        tos: header.tos(),
-        header_length,
-        total_length,
-    })
+    if ip_options::any(header_length) && !ip_options::may_pass(settings, &packet.bytes()[..header_length]) {
+        return Err(choose(DropReason::InOpt, DropReason::X4Opt));
+    }
+    Ok(Inner::of(&header))
 }
 
 /// A destination that no packet through a NAT has: this network, loopback, multicast, reserved,

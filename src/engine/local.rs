@@ -6,6 +6,7 @@ use super::inner::Inner;
 use super::refusal::{Answer, Refusal};
 use super::softwire::{Outer, Tunnel};
 use super::time::Instant;
+use super::tunnel_error;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Delta;
 use crate::wire::icmpv4::{self, Icmpv4};
@@ -46,8 +47,10 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
     {
         return Err(DropReason::Icmp6Checksum.into());
     }
-    // The place of path MTU and of errors from inside the tunnel (RFC 8201, RFC 2473 section 8): not
-    // built yet.
+    if tunnel_error::is_error(message) {
+        let message = message.to_vec();
+        return Ok(tunnel_error::take(aftr, &message, now)?);
+    }
     if message[..2] != [icmpv6::kind::ECHO, 0] {
         return Err(DropReason::Icmp6Type.into());
     }
@@ -59,6 +62,7 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
     message[0] = icmpv6::kind::ECHO_REPLY;
     icmpv6::write_checksum(message, cause.destination(), cause.source());
     aftr.push_ipv6(packet, &cause);
+    cut_reply(aftr, packet);
     Ok(Verdict::Reply)
 }
 
@@ -86,6 +90,7 @@ pub(super) fn inner(
             }
             write_echo_reply(packet, inner.header_length);
             aftr.encapsulate(packet, tunnel);
+            cut_reply(aftr, packet);
             Ok(Verdict::Reply)
         }
         protocol::UDP => Err(Refusal { reason, answer: PORT_UNREACHABLE }),
@@ -95,6 +100,14 @@ pub(super) fn inner(
             Err(Refusal { reason, answer: if is_syn { Answer::Reset } else { Answer::Silence } })
         }
         _ => Err(Refusal { reason, answer: PROTOCOL_UNREACHABLE }),
+    }
+}
+
+/// An answer is as large as the question, which may have come in pieces.
+fn cut_reply(aftr: &mut Aftr, packet: &mut Packet) {
+    let mtu = usize::from(aftr.settings.config.softwire.access_mtu);
+    if packet.len() > mtu {
+        aftr.fragment(packet, mtu);
     }
 }
 

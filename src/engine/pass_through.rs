@@ -4,7 +4,9 @@
 use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
+use super::egress;
 use super::inner::Inner;
+use super::refusal::Refusal;
 use super::seed::HashKey;
 use super::softwire::Tunnel;
 use super::table::{HashIndex, NONE, Record, Slab, Wheel};
@@ -12,7 +14,6 @@ use super::time::{Instant, Stamp};
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
-use crate::wire::ipv4::Ipv4;
 use aftr_config::Protocol;
 
 #[derive(Debug, Clone)]
@@ -85,20 +86,21 @@ pub(super) fn from_b4(
     flow: &Flow,
     tunnel: &Tunnel,
     now: Instant,
-) -> Result<Verdict, DropReason> {
+) -> Result<Verdict, Refusal> {
+    egress::check_external_mtu(aftr, inner)?;
     let admission = aftr.admit(tunnel, now)?;
     let internal = (flow.source, flow.source_port);
     let remote = (flow.destination, flow.destination_port);
     let known = aftr.pass_through.find(flow.protocol, internal, remote);
     if let Some(id) = known {
         if admission.softwire() != Some(aftr.pass_through.slab[id].softwire) {
-            return Err(DropReason::PassClash);
+            return Err(DropReason::PassClash.into());
         }
         aftr.pass_through.slab[id].last_seen = now.stamp();
     } else if !aftr.pass_through.slab.has_room(1)
         || !aftr.pass_through.by_tuple.has_room(aftr.pass_through.hash(flow.protocol, internal, remote))
     {
-        return Err(DropReason::NatMem);
+        return Err(DropReason::NatMem.into());
     }
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
@@ -106,10 +108,17 @@ pub(super) fn from_b4(
         let passed = Passed { softwire, protocol: flow.protocol, internal, remote, last_seen: now.stamp() };
         enter(aftr, passed, now);
     }
-    if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
-        header.set_tos(inner.tos);
-    }
+    egress::write_tos(packet, inner.tos);
+    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_to_internet(packet))
+}
+
+/// Whether an untranslated flow is this softwire's.
+pub(super) fn is_of(aftr: &Aftr, flow: &Flow, softwire: u32) -> bool {
+    let internal = (flow.source, flow.source_port);
+    let remote = (flow.destination, flow.destination_port);
+    let known = aftr.pass_through.find(flow.protocol, internal, remote);
+    known.is_some_and(|id| aftr.pass_through.slab[id].softwire == softwire)
 }
 
 /// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a

@@ -14,6 +14,8 @@ pub(super) enum Answer {
     Silence,
     /// ICMPv4 type and code, with the rest of the header zero.
     Icmp4(u8, u8),
+    /// ICMPv4 "fragmentation needed" with this MTU (RFC 1191).
+    TooBig(u16),
     /// A TCP reset.
     Reset,
     /// ICMPv6 destination unreachable with this code.
@@ -23,6 +25,13 @@ pub(super) enum Answer {
         code: u8,
         pointer: u32,
     },
+}
+
+impl Refusal {
+    /// ICMPv6 parameter problem; `pointer` is where in the packet the trouble is.
+    pub(super) fn parameter_problem(reason: DropReason, code: u8, pointer: u32) -> Refusal {
+        Refusal { reason, answer: Answer::ParameterProblem6 { code, pointer } }
+    }
 }
 
 /// Most reasons have one answer to a host behind a B4. From the Internet every one of them is silent

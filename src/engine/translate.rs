@@ -29,6 +29,17 @@ pub(super) fn rewrite(packet: &mut [u8], flow: &Flow, end: End, address: Ipv4Add
     rewrite_port(&mut packet[flow.offset..], flow.protocol, end, port, addresses);
 }
 
+/// Rewrites the addresses of a piece without ports: the checksum that covers them is in the first one.
+pub(super) fn rewrite_addresses(packet: &mut [u8], source: Option<Ipv4Addr>, destination: Option<Ipv4Addr>) {
+    let Some(header) = Ipv4::view_mut(packet) else { return };
+    if let Some(source) = source {
+        header.set_source(source);
+    }
+    if let Some(destination) = destination {
+        header.set_destination(destination);
+    }
+}
+
 /// Rewrites a port, or a query identifier, at the front of a transport header that may be cut short, as
 /// it is in what an ICMP error quotes; `addresses` is what changed in the pseudo-header.
 #[inline]

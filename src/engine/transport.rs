@@ -50,7 +50,7 @@ pub(super) enum Transport {
     Error,
 }
 
-/// Reads and checks the transport header of a packet that is no fragment; `unsupported` is what another
+/// Reads and checks the transport header of a packet, or of the first piece of a datagram; `unsupported` is what another
 /// protocol is dropped for.
 #[inline]
 pub(super) fn parse(packet: &[u8], inner: &Inner, unsupported: DropReason) -> Result<Transport, DropReason> {
@@ -79,7 +79,8 @@ fn flow(inner: &Inner, protocol: Protocol, source_port: u16, destination_port: u
 fn parse_udp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     let header = Udp::view(payload).ok_or(DropReason::L4Len)?;
     let length = usize::from(header.length.get());
-    if length < udp::HEADER || length > payload.len() {
+    // What a first piece announces is in the others.
+    if length < udp::HEADER || (length > payload.len() && !inner.is_fragment) {
         return Err(DropReason::L4Len);
     }
     // Source port 0 says "no reply wanted" (RFC 768) and is translated as any other.
@@ -92,7 +93,8 @@ fn parse_udp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
 #[inline]
 fn parse_tcp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     let header = Tcp::view(payload).ok_or(DropReason::L4Len)?;
-    if header.header_length() < tcp::HEADER || header.header_length() > payload.len() {
+    let is_cut_short = header.header_length() > payload.len() && !inner.is_fragment;
+    if header.header_length() < tcp::HEADER || is_cut_short {
         return Err(DropReason::L4Len);
     }
     if header.source.get() == 0 || header.destination.get() == 0 {
@@ -130,7 +132,8 @@ fn parse_icmp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     match header.class() {
         Class::Request => Ok(Transport::Request(query())),
         Class::Reply => Ok(Transport::Reply(query())),
-        Class::Error if payload.len() > icmpv4::HEADER => Ok(Transport::Error),
+        // Errors are short: one in pieces cannot be checked (RFC 5508 REQ-3), and nobody needs it.
+        Class::Error if payload.len() > icmpv4::HEADER && !inner.is_fragment => Ok(Transport::Error),
         Class::Error => Err(DropReason::IcmpQuoted),
         Class::Other => Err(DropReason::IcmpType),
     }

@@ -81,14 +81,30 @@ drop_reasons! {
     V6RoutingHeader = "drop.v6.rh",
     /// An extension header chain that cannot be walked.
     V6ExtensionHeader = "drop.v6.exthdr",
-    /// A fragment of the outer packet: not reassembled yet.
-    V6Fragment = "drop.v6.fragment",
+    /// A fragment without data, or one that others follow and whose length is no multiple of eight.
+    V6FragLen = "drop.v6.frag_len",
+    /// A fragment that makes its packet longer than a packet can be.
+    V6FragBig = "drop.v6.frag_big",
+    /// A first fragment in which the header chain does not end.
+    V6FragChain = "drop.v6.frag_chain",
+    /// A fragment that overlaps another one of its packet, and all others of this packet.
+    V6FragOverlap = "drop.v6.frag_overlap",
+    /// More than 64 fragments of one packet.
+    V6FragMany = "drop.v6.frag_many",
+    /// No room for a fragment, or it had to go for a newer one of the same subscriber.
+    V6FragMem = "drop.v6.frag_mem",
+    /// A fragment whose packet did not become whole within 60 s.
+    V6FragTimeout = "drop.v6.frag_timeout",
     /// The upper layer is not IPv4.
     V6NextHeader = "drop.v6.nh",
     /// An ICMPv6 message that is too short or has a wrong checksum.
     Icmp6Checksum = "drop.icmp6.csum",
-    /// An ICMPv6 message other than an echo request.
+    /// An ICMPv6 message that is not for a tunnel end.
     Icmp6Type = "drop.icmp6.type",
+    /// An ICMPv6 error about nothing that we sent to a B4.
+    Icmp6Quote = "drop.icmp6.quote",
+    /// "Packet too big" with an MTU below 1280.
+    Icmp6PtbSmall = "drop.icmp6.ptb_small",
 
     // The inner IPv4 packet
     /// Shorter than an IPv4 header.
@@ -101,6 +117,8 @@ drop_reasons! {
     InLen = "drop.in.len",
     /// Header checksum wrong.
     InChecksum = "drop.in.csum",
+    /// An IPv4 option that must not cross, or one that cannot be read.
+    InOpt = "drop.in.opt",
     /// Inner Not-ECT under an outer Congestion Experienced.
     Ecn = "drop.ecn",
     /// The inner source may not use the translator.
@@ -115,10 +133,24 @@ drop_reasons! {
     InTtl = "drop.in.ttl",
     /// A private destination.
     InNoRoute = "drop.in.noroute",
-    /// A fragment of the inner packet: not translated yet.
-    InFragment = "drop.in.fragment",
+    /// Larger than the way on takes, and it must not be cut.
+    InMtu = "drop.in.mtu",
     /// A protocol other than TCP, UDP and ICMP.
     InProtocol = "drop.in.proto",
+
+    // An IPv4 datagram in pieces, from either side
+    /// A piece too short to be honest: empty, no multiple of eight, or with a part of a TCP header.
+    V4FragTiny = "drop.v4.frag_tiny",
+    /// A piece that makes its datagram longer than a datagram can be.
+    V4FragBig = "drop.v4.frag_big",
+    /// A piece that overlaps another one of its datagram, and all others of this datagram.
+    V4FragOverlap = "drop.v4.frag_overlap",
+    /// More than 64 pieces of one datagram.
+    V4FragMany = "drop.v4.frag_many",
+    /// No room for a piece, or it had to go for a newer one of the same owner.
+    V4FragMem = "drop.v4.frag_mem",
+    /// A piece whose datagram's first one did not come in time, or has no mapping any more.
+    V4FragNoContext = "drop.v4.frag_noctx",
 
     // The transport layer, from either side
     /// A transport header shorter than it must be, or a length that does not fit.
@@ -155,6 +187,8 @@ drop_reasons! {
     NatPool = "drop.nat.pool",
     /// A table is full.
     NatMem = "drop.nat.mem",
+    /// Its identification was used less than 120 s ago.
+    NatIpId = "drop.nat.ipid",
     /// Another subscriber has the same untranslated session.
     PassClash = "drop.pass.clash",
 
@@ -169,14 +203,16 @@ drop_reasons! {
     X4Len = "drop.x4.len",
     /// Header checksum wrong.
     X4Checksum = "drop.x4.csum",
+    /// An IPv4 option that must not cross, or one that cannot be read.
+    X4Opt = "drop.x4.opt",
     /// A source that cannot be: martian, or our own pool.
     X4Src = "drop.x4.src",
     /// A destination that is in no pool.
     X4Dst = "drop.x4.dst",
     /// TTL used up.
     X4Ttl = "drop.x4.ttl",
-    /// A fragment: not translated yet.
-    X4Fragment = "drop.x4.fragment",
+    /// Larger than the softwire takes, and it must not be cut.
+    X4Mtu = "drop.x4.mtu",
     /// A protocol other than TCP, UDP and ICMP.
     X4Protocol = "drop.x4.proto",
     /// No mapping at this external address and port.

@@ -17,6 +17,10 @@ pub struct Gauges {
     pub mappings: usize,
     /// Sessions.
     pub sessions: usize,
+    /// Outer packets that are not whole yet.
+    pub reassembling: usize,
+    /// IPv4 datagrams that cross in pieces.
+    pub fragmented: usize,
 }
 
 /// A mapping that lives.

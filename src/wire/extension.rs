@@ -21,8 +21,10 @@ pub struct Upper {
 /// Why a chain cannot be walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChainFault {
-    /// Too many headers or bytes, or a header longer than the packet.
+    /// Too many headers or bytes, or an option longer than its header.
     Unwalkable,
+    /// The packet ends before the chain does.
+    CutShort,
     /// An unknown option whose type says: discard (RFC 8200 section 4.2, high bits 01).
     OptionDiscard,
     /// An unknown option whose type says: discard and send a Parameter Problem, code 2, that points there.
@@ -38,11 +40,16 @@ pub enum ChainFault {
 /// # Errors
 /// [`ChainFault`] for the first header that cannot be passed.
 pub fn walk(packet: &[u8]) -> Result<Upper, ChainFault> {
-    let mut upper = Upper {
-        next_header: Ipv6::view(packet).ok_or(ChainFault::Unwalkable)?.next_header(),
-        offset: ipv6::HEADER,
-        named_at: 6,
-    };
+    let next_header = Ipv6::view(packet).ok_or(ChainFault::CutShort)?.next_header();
+    walk_from(packet, Upper { next_header, offset: ipv6::HEADER, named_at: 6 })
+}
+
+/// Walks the rest of a chain, from a header in it.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_from(packet: &[u8], start: Upper) -> Result<Upper, ChainFault> {
+    let mut upper = start;
     for count in 0.. {
         let is_extension = matches!(
             upper.next_header,
@@ -51,14 +58,14 @@ pub fn walk(packet: &[u8]) -> Result<Upper, ChainFault> {
         if !is_extension {
             return Ok(upper);
         }
-        if upper.next_header == next_header::HOP_BY_HOP && count > 0 {
+        if upper.next_header == next_header::HOP_BY_HOP && upper.named_at != 6 {
             return Err(ChainFault::MisplacedHopByHop(upper.named_at));
         }
         if count == MOST_HEADERS {
             return Err(ChainFault::Unwalkable);
         }
         upper = pass(packet, upper)?;
-        if upper.offset - ipv6::HEADER > MOST_BYTES {
+        if upper.offset - start.offset > MOST_BYTES {
             return Err(ChainFault::Unwalkable);
         }
     }
@@ -67,12 +74,12 @@ pub fn walk(packet: &[u8]) -> Result<Upper, ChainFault> {
 
 /// Passes one extension header.
 fn pass(packet: &[u8], here: Upper) -> Result<Upper, ChainFault> {
-    let rest = packet.get(here.offset..).ok_or(ChainFault::Unwalkable)?;
+    let rest = packet.get(here.offset..).ok_or(ChainFault::CutShort)?;
     let [next, units, ..] = *rest else {
-        return Err(ChainFault::Unwalkable);
+        return Err(ChainFault::CutShort);
     };
     let length = (usize::from(units) + 1) * 8;
-    let header = rest.get(..length).ok_or(ChainFault::Unwalkable)?;
+    let header = rest.get(..length).ok_or(ChainFault::CutShort)?;
     if here.next_header == next_header::ROUTING {
         // Segments left 0: ignored, whatever its type (RFC 8200 section 4.4).
         if header[3] != 0 {
@@ -156,7 +163,7 @@ mod tests {
     fn row_m9_a_chain_too_long_cut_short_or_with_a_late_hop_by_hop_header() {
         let pad = [60, 0, 1, 4, 0, 0, 0, 0];
         assert_eq!(walk(&packet(60, &pad.repeat(9))), Err(ChainFault::Unwalkable));
-        assert_eq!(walk(&packet(60, &[4, 40, 1, 4])), Err(ChainFault::Unwalkable));
+        assert_eq!(walk(&packet(60, &[4, 40, 1, 4])), Err(ChainFault::CutShort));
         assert_eq!(walk(&packet(60, &[0, 0, 1, 4, 0, 0, 0, 0])), Err(ChainFault::MisplacedHopByHop(40)));
     }
 }

@@ -124,6 +124,12 @@ impl Ipv4 {
         self.flags_fragment.get() & 0x3fff != 0
     }
 
+    /// Whether pieces of the datagram follow.
+    #[must_use]
+    pub fn more_fragments(&self) -> bool {
+        self.flags_fragment.get() & 0x2000 != 0
+    }
+
     /// Fragment offset in bytes.
     #[must_use]
     pub fn fragment_offset(&self) -> u32 {
@@ -183,6 +189,30 @@ impl Ipv4 {
         }
     }
 
+    /// Sets the identification.
+    #[inline]
+    pub fn set_identification(&mut self, identification: u16) {
+        let delta = Delta::NONE.word(self.identification.get(), identification);
+        self.identification = identification.into();
+        self.update(delta);
+    }
+
+    /// Says which piece of a datagram this is, `offset` in bytes, a multiple of 8. DF stays as it is.
+    pub fn set_fragment(&mut self, offset: usize, more: bool) {
+        let flags = self.flags_fragment.get() & 0xc000 | u16::from(more) << 13;
+        let fields = flags | (offset / 8) as u16 & 0x1fff;
+        let delta = Delta::NONE.word(self.flags_fragment.get(), fields);
+        self.flags_fragment = fields.into();
+        self.update(delta);
+    }
+
+    /// Sets the total length.
+    pub fn set_total_length(&mut self, length: u16) {
+        let delta = Delta::NONE.word(self.total_length.get(), length);
+        self.total_length = length.into();
+        self.update(delta);
+    }
+
     /// Takes one from the TTL.
     #[inline]
     pub fn decrement_ttl(&mut self) {
@@ -214,6 +244,54 @@ impl Ipv4 {
         self.update(delta);
         delta
     }
+}
+
+/// Options of a header (RFC 791 section 3.1).
+pub mod option {
+    /// End of the list
+    pub const END: u8 = 0;
+    /// Nothing
+    pub const NOP: u8 = 1;
+    /// Record route
+    pub const RECORD_ROUTE: u8 = 7;
+    /// Timestamp
+    pub const TIMESTAMP: u8 = 68;
+    /// Loose source route
+    pub const LOOSE_SOURCE_ROUTE: u8 = 131;
+    /// Strict source route
+    pub const STRICT_SOURCE_ROUTE: u8 = 137;
+}
+
+/// The options of a header, one after the other: type and bytes, type and length included. What has a
+/// length that cannot be ends the list with `None` in its place.
+pub fn options(header: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
+    let mut rest = header.get(HEADER..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let &kind = rest.first()?;
+        let length = match kind {
+            option::END => return None,
+            option::NOP => 1,
+            _ => usize::from(rest.get(1).copied().unwrap_or(0)),
+        };
+        if length == 0 || (length == 1 && kind != option::NOP) || length > rest.len() {
+            rest = &[];
+            return Some(None);
+        }
+        let (option, behind) = rest.split_at(length);
+        rest = behind;
+        Some(Some((kind, option)))
+    })
+}
+
+/// Makes `header`, whose length is a multiple of four, say its own length, with its checksum.
+///
+/// # Panics
+/// When it is shorter than 20 bytes.
+pub fn complete_header(header: &mut [u8]) {
+    header[0] = 0x40 | (header.len() / 4) as u8;
+    header[10..12].fill(0);
+    let checksum = checksum::of(header);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The payload behind the header of a packet whose header was checked.

@@ -79,6 +79,13 @@ impl Ipv6 {
         Ipv6 { next_header, payload_length: length.into(), ..*self }
     }
 
+    /// The same header with another traffic class.
+    #[must_use]
+    pub fn with_traffic_class(&self, class: u8) -> Ipv6 {
+        let word = self.version_class_label.get() & !0x0ff0_0000 | u32::from(class) << 20;
+        Ipv6 { version_class_label: word.into(), ..*self }
+    }
+
     /// Version: 6 in a valid header.
     #[inline]
     #[must_use]

@@ -64,6 +64,16 @@ impl Packet {
         self.side = side;
     }
 
+    /// Empties the packet and makes it `size` bytes long, whatever they are, in a larger buffer when it must
+    /// be; gives them to be written.
+    pub fn refill(&mut self, size: usize) -> &mut [u8] {
+        if self.buffer.len() < HEAD_ROOM + size {
+            self.buffer = vec![0; HEAD_ROOM + size].into_boxed_slice();
+        }
+        self.received(size, self.side);
+        self.bytes_mut()
+    }
+
     /// The packet's bytes.
     #[inline]
     #[must_use]

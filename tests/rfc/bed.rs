@@ -44,11 +44,55 @@ pub(crate) struct Inner {
     pub(crate) destination: Ipv4Addr,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    pub(crate) identification: u16,
+    /// DF 2, MF 1.
+    pub(crate) flags: u8,
+    /// In octets.
+    pub(crate) offset: usize,
+    /// Octets, a multiple of four.
+    pub(crate) options: Vec<u8>,
     pub(crate) protocol: IpNextHeaderProtocol,
     pub(crate) payload: Vec<u8>,
 }
 
 impl Inner {
+    /// Without DF, with this identification.
+    pub(crate) fn loose(mut self, identification: u16) -> Inner {
+        (self.flags, self.identification) = (0, identification);
+        self
+    }
+
+    pub(crate) fn with_options(mut self, options: &[u8]) -> Inner {
+        self.options = options.to_vec();
+        self
+    }
+
+    /// With a UDP payload of so many octets, and a right checksum.
+    pub(crate) fn with_data(mut self, length: usize) -> Inner {
+        self.payload.truncate(8);
+        self.payload.extend((0..length).map(|at| (at * 7) as u8));
+        self.payload[4..6].copy_from_slice(&((8 + length) as u16).to_be_bytes());
+        self.with_transport_checksum()
+    }
+
+    /// The pieces of a datagram, cut at these octets of its payload; a cut that is no multiple of eight goes
+    /// wrong, as it should.
+    pub(crate) fn cut_at(&self, cuts: &[usize]) -> Vec<Inner> {
+        let ends: Vec<usize> = cuts.iter().copied().chain([self.payload.len()]).collect();
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        starts.zip(&ends).map(|(start, &end)| self.piece(start, end)).collect()
+    }
+
+    /// The piece from `start` to `end`.
+    pub(crate) fn piece(&self, start: usize, end: usize) -> Inner {
+        Inner {
+            payload: self.payload[start..end].to_vec(),
+            offset: start,
+            flags: self.flags | u8::from(end < self.payload.len()),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn ttl(mut self, ttl: u8) -> Inner {
         self.ttl = ttl;
         self
@@ -71,14 +115,18 @@ impl Inner {
 
     /// Header and payload, both checksums right.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; 20 + self.payload.len()];
+        let header = 20 + self.options.len();
+        let mut bytes = vec![0; header + self.payload.len()];
+        bytes[20..header].copy_from_slice(&self.options);
         let mut ip = MutableIpv4Packet::new(&mut bytes).expect("room");
         ip.set_version(4);
-        ip.set_header_length(5);
-        ip.set_total_length((20 + self.payload.len()) as u16);
+        ip.set_header_length((header / 4) as u8);
+        ip.set_total_length((header + self.payload.len()) as u16);
+        ip.set_identification(self.identification);
+        ip.set_fragment_offset((self.offset / 8) as u16);
         ip.set_dscp(self.tos >> 2);
         ip.set_ecn(self.tos & 3);
-        ip.set_flags(2);
+        ip.set_flags(self.flags);
         ip.set_ttl(self.ttl);
         ip.set_next_level_protocol(self.protocol);
         ip.set_source(self.source);
@@ -107,7 +155,19 @@ impl Inner {
 }
 
 fn inner(source: Ipv4Addr, destination: Ipv4Addr, protocol: IpNextHeaderProtocol, payload: Vec<u8>) -> Inner {
-    Inner { source, destination, ttl: 64, tos: 0, protocol, payload }.with_transport_checksum()
+    Inner {
+        source,
+        destination,
+        ttl: 64,
+        tos: 0,
+        identification: 0,
+        flags: 2,
+        offset: 0,
+        options: Vec::new(),
+        protocol,
+        payload,
+    }
+    .with_transport_checksum()
 }
 
 pub(crate) fn udp(source: Ipv4Addr, sport: u16, destination: Ipv4Addr, dport: u16) -> Inner {
@@ -188,6 +248,12 @@ impl Outcome {
     pub(crate) fn to_internet(&self) -> Seen {
         assert_eq!(self.verdict, Verdict::ToInternet, "{self:?}");
         Seen::read(&self.bytes)
+    }
+
+    /// The bytes that left to the Internet, of which the transport checksum cannot be read.
+    pub(crate) fn to_internet_unread(&self) -> Vec<u8> {
+        assert_eq!(self.verdict, Verdict::ToInternet, "{self:?}");
+        self.bytes.clone()
     }
 
     /// The IPv4 packet that left into the softwire of `b4`.
@@ -359,10 +425,8 @@ impl Bed {
     /// Any bytes from any side.
     pub(crate) fn send(&mut self, bytes: &[u8], side: Side) -> Outcome {
         let mut packet = Packet::copied_from(bytes, side);
-        let before = balance(self.aftr.counters());
         let verdict = self.aftr.packet(&mut packet, self.now);
-        let after = balance(self.aftr.counters());
-        assert_eq!((before.0 + 1, before.1 + 1), after, "INV-7: in and out differ: {verdict:?}");
+        self.assert_balance();
         self.fetch_events();
         Outcome { verdict, bytes: packet.bytes().to_vec() }
     }
@@ -408,6 +472,7 @@ impl Bed {
                 sent.push((packet.bytes().to_vec(), side));
             }
             self.fetch_events();
+            self.assert_balance();
         }
         self.now = end;
         sent
@@ -416,6 +481,11 @@ impl Bed {
     /// The pieces that follow the packet sent last.
     pub(crate) fn pieces(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.aftr.poll_packet()).map(|(packet, _)| packet.bytes().to_vec()).collect()
+    }
+
+    fn assert_balance(&self) {
+        let (came, went) = balance(self.aftr.counters());
+        assert_eq!(came, went, "INV-7: what came, and what became of it");
     }
 
     fn fetch_events(&mut self) {
@@ -443,11 +513,12 @@ impl Bed {
     }
 }
 
-/// Packets in, and packets out, dropped or held.
+/// Packets that came, or went on after they were held; and those that left, were dropped or kept.
 fn balance(counters: &Counters) -> (u64, u64) {
     let out = counters.to_internet.packets + counters.to_b4.packets + counters.replies.packets;
+    let kept = counters.held + counters.fragments_held + counters.tunnel_errors;
     (
-        counters.from_b4.packets + counters.from_internet.packets,
-        out + counters.held + counters.dropped_in_total(),
+        counters.from_b4.packets + counters.from_internet.packets + counters.fragments_resumed,
+        out + kept + counters.dropped_in_total(),
     )
 }

@@ -21,7 +21,7 @@ pub(in crate::engine) fn decapsulate(
     outer: &Outer,
 ) -> Result<Inner, DropReason> {
     packet.strip_front(outer.upper.offset);
-    let mut inner = check_header(packet, Side4::Inner, &mut aftr.counters.trailers)?;
+    let mut inner = check_header(packet, Side4::Inner, &aftr.settings, &mut aftr.counters.trailers)?;
     let ecn = match (inner.tos & 3, outer.traffic_class & 3) {
         (NOT_ECT, NOT_ECT) => NOT_ECT,
         (inner, outer) => {

@@ -2,6 +2,7 @@
 //! of it, what goes into it, and the table of those that are open.
 
 mod outer;
+mod reassembly;
 mod decapsulate;
 mod encapsulate;
 mod fragment;
@@ -10,4 +11,5 @@ mod table;
 pub(super) use decapsulate::decapsulate;
 pub(super) use fragment::Identifications;
 pub(super) use outer::{Outer, Tunnel, check_outer};
+pub(super) use reassembly::{Reassembly, reassemble};
 pub(super) use table::Softwires;

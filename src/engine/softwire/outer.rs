@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use crate::engine::aftr::Aftr;
 use crate::engine::refusal::{Answer, Refusal};
+use crate::engine::tunnel_error;
 use crate::engine::verdict::DropReason;
 use crate::wire::Packet;
 use crate::wire::extension::{self, ChainFault, Upper};
@@ -51,7 +52,10 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
         if !may_be_answered(b4) || aftr.settings.aftr_address(b4).is_some() {
             return Err(DropReason::V6Src.into());
         }
-        if !aftr.settings.allows_b4(b4) {
+        // Errors come from routers on the way: they are judged by what they quote.
+        let is_error = header.next_header() == next_header::ICMPV6
+            && tunnel_error::is_error(&packet.bytes()[ipv6::HEADER..]);
+        if !is_error && !aftr.settings.allows_b4(b4) {
             return Err(refuse_unknown_b4(aftr));
         }
     }
@@ -60,10 +64,6 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
     } else {
         extension::walk(packet.bytes()).map_err(refuse_chain)?
     };
-    // The place of IPv6 reassembly (RFC 6333 section 6.3): not built yet.
-    if upper.next_header == next_header::FRAGMENT {
-        return Err(DropReason::V6Fragment.into());
-    }
     let tunnel = Tunnel { b4, aftr: own, aftr_number, softwire };
     Ok(Outer { tunnel, traffic_class: header.traffic_class(), upper })
 }
@@ -87,16 +87,13 @@ fn refuse_unknown_b4(aftr: &Aftr) -> Refusal {
     }
 }
 
-fn refuse_chain(fault: ChainFault) -> Refusal {
+pub(super) fn refuse_chain(fault: ChainFault) -> Refusal {
     const ERRONEOUS_FIELD: u8 = 0;
     const UNRECOGNISED_NEXT_HEADER: u8 = 1;
     const UNRECOGNISED_OPTION: u8 = 2;
-    let problem = |reason, code, pointer: usize| Refusal {
-        reason,
-        answer: Answer::ParameterProblem6 { code, pointer: pointer as u32 },
-    };
+    let problem = |reason, code, pointer: usize| Refusal::parameter_problem(reason, code, pointer as u32);
     match fault {
-        ChainFault::Unwalkable => DropReason::V6ExtensionHeader.into(),
+        ChainFault::Unwalkable | ChainFault::CutShort => DropReason::V6ExtensionHeader.into(),
         ChainFault::OptionDiscard => DropReason::V6Opt.into(),
         ChainFault::OptionReport(at) => problem(DropReason::V6Opt, UNRECOGNISED_OPTION, at),
         ChainFault::Routing(at) => problem(DropReason::V6RoutingHeader, ERRONEOUS_FIELD, at),

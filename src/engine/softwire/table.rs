@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use crate::engine::counters::Traffic;
 use crate::engine::seed::HashKey;
 use crate::engine::table::{HashIndex, NONE, Record, Slab};
+use crate::engine::time::{Instant, Stamp};
 
 /// One IPv4-in-IPv6 tunnel: a line of the cache.
 #[derive(Debug, Clone)]
@@ -18,6 +19,10 @@ pub(in crate::engine) struct Softwire {
     pub(in crate::engine) next: u32,
     /// Which of our addresses the B4 used last: answers carry it as their source.
     pub(in crate::engine) aftr: u8,
+    /// MTU of the path to the B4 where it is smaller than the access network's; 0 when it is not known to be.
+    path_mtu: u16,
+    /// When that was learnt.
+    path_mtu_at: Stamp,
     /// Inner packets from the B4.
     pub(in crate::engine) from_b4: Traffic,
     /// Inner packets to the B4.
@@ -30,12 +35,24 @@ impl Record for Softwire {
         subscriber: NONE,
         next: NONE,
         aftr: 0,
+        path_mtu: 0,
+        path_mtu_at: Instant::ZERO.stamp(),
         from_b4: Traffic { packets: 0, octets: 0 },
         to_b4: Traffic { packets: 0, octets: 0 },
     };
 
     fn is_live(&self) -> bool {
         self.subscriber != NONE
+    }
+}
+
+impl Softwire {
+    /// The MTU that was learnt, while it counts (RFC 8201 section 4).
+    #[inline]
+    pub(in crate::engine) fn path_mtu(&self, now: Instant) -> Option<u16> {
+        /// Ten minutes, as RFC 8201 section 5.3 recommends.
+        const LIFE_MILLIS: u32 = 600_000;
+        (self.path_mtu != 0 && self.path_mtu_at.age(now) < LIFE_MILLIS).then_some(self.path_mtu)
     }
 }
 
@@ -96,9 +113,19 @@ impl Softwires {
         softwire
     }
 
-    /// Has a softwire end at another B4 address.
+    /// Remembers what a path takes; an error never raises it (RFC 8201 section 4).
+    pub(in crate::engine) fn learn_mtu(&mut self, id: u32, mtu: u32, now: Instant) {
+        let softwire = &mut self.slab[id];
+        let known = softwire.path_mtu(now).unwrap_or(u16::MAX);
+        if mtu <= u32::from(known) {
+            (softwire.path_mtu, softwire.path_mtu_at) = (mtu as u16, now.stamp());
+        }
+    }
+
+    /// Has a softwire end at another B4 address, to which another path leads.
     pub(in crate::engine) fn migrate(&mut self, id: u32, b4: Ipv6Addr) {
         let old = std::mem::replace(&mut self.slab[id].b4, b4);
+        self.slab[id].path_mtu = 0;
         self.by_b4.remove(self.hash(old), id);
         let entered = self.by_b4.insert(self.hash(b4), id);
         debug_assert!(entered);

@@ -1,0 +1,136 @@
+//! Identifications of IPv4 packets that many hosts send from one address (RFC 6864 section 5.3.1).
+
+use std::net::Ipv4Addr;
+
+use aftr_config::Protocol;
+
+use super::aftr::Aftr;
+use super::inner::Inner;
+use super::seed::{HashKey, Random};
+use super::time::{Instant, Stamp};
+use super::verdict::DropReason;
+
+/// A counter that a few (source, destination, protocol) share. Each of these starts it at a secret place
+/// of its own, so that they cannot be predicted.
+#[derive(Clone, Copy)]
+struct Lane {
+    next: u16,
+    /// Whether `before` says something.
+    has_turned: bool,
+    /// When it last came round.
+    turned: Stamp,
+    /// And when the time before.
+    before: Stamp,
+}
+
+pub(super) struct IpIdentifications {
+    key: HashKey,
+    lanes: Vec<Lane>,
+}
+
+impl IpIdentifications {
+    const LANES: usize = 1 << 13;
+    /// RFC 6864 section 4.3: the longest that a packet lives.
+    const LIFE_MILLIS: u32 = 120_000;
+
+    pub(super) fn new(random: &mut Random, now: Instant) -> IpIdentifications {
+        let lane = Lane { next: 0, has_turned: false, turned: now.stamp(), before: now.stamp() };
+        IpIdentifications { key: random.hash_key(), lanes: vec![lane; Self::LANES] }
+    }
+
+    pub(super) fn memory() -> u64 {
+        (Self::LANES * size_of::<Lane>()) as u64
+    }
+
+    /// The next one, and whether it comes again within the life of the packet that had it before.
+    fn next(
+        &mut self,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        protocol: Protocol,
+        now: Instant,
+    ) -> (u16, bool) {
+        let hash = self.key.hash([source.to_bits(), destination.to_bits(), protocol as u32]);
+        let lane = &mut self.lanes[hash as usize % Self::LANES];
+        if lane.next == u16::MAX {
+            *lane = Lane { next: 0, has_turned: true, turned: now.stamp(), before: lane.turned };
+        } else {
+            lane.next += 1;
+        }
+        let repeats = lane.has_turned && lane.before.age(now) < Self::LIFE_MILLIS;
+        (((hash >> 16) as u16).wrapping_add(lane.next), repeats)
+    }
+}
+
+impl Aftr {
+    /// The identification that a packet from a B4 leaves with. An atomic one keeps its own: it means nothing
+    /// there (RFC 6864 section 4.1).
+    #[inline]
+    pub(super) fn identification_for(
+        &mut self,
+        inner: &Inner,
+        source: Ipv4Addr,
+        protocol: Protocol,
+        now: Instant,
+    ) -> Result<u16, DropReason> {
+        if inner.is_atomic() {
+            return Ok(inner.identification);
+        }
+        // The same piece again: its datagram has one.
+        if let Some(given) = self.identification_of(inner.datagram) {
+            return Ok(given);
+        }
+        let (identification, repeats) =
+            self.ip_identifications.next(source, inner.destination, protocol, now);
+        if repeats {
+            self.counters.identification_wraps += 1;
+            if self.settings.config.nat.ipid_strict {
+                return Err(DropReason::NatIpId);
+            }
+        }
+        Ok(identification)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seed::Seed;
+    use super::*;
+
+    fn ids() -> IpIdentifications {
+        IpIdentifications::new(&mut Random::new(&Seed::from_number(1)), Instant::ZERO)
+    }
+
+    const ENDS: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(203, 0, 113, 1));
+
+    #[test]
+    fn row_6864_5_3_1_none_comes_again_before_all_have_been_used() {
+        let mut ids = ids();
+        let mut seen = vec![false; 1 << 16];
+        for _ in 0..1 << 16 {
+            let (id, repeats) = ids.next(ENDS.0, ENDS.1, Protocol::Udp, Instant::ZERO);
+            assert!(!std::mem::replace(&mut seen[usize::from(id)], true));
+            assert!(!repeats || seen.iter().all(|&was| was));
+        }
+    }
+
+    #[test]
+    fn row_6864_rate_more_than_546_in_a_second_are_noticed_and_fewer_are_not() {
+        for (per_second, expected) in [(500u64, false), (1000, true)] {
+            let mut ids = ids();
+            let repeats = (0..300 * per_second).filter(|number| {
+                ids.next(ENDS.0, ENDS.1, Protocol::Udp, Instant::from_millis(number * 1000 / per_second)).1
+            });
+            assert_eq!(repeats.count() > 0, expected, "{per_second}/s");
+        }
+    }
+
+    #[test]
+    fn destinations_and_protocols_count_from_places_of_their_own() {
+        let mut ids = ids();
+        let mut first = |destination, protocol| ids.next(ENDS.0, destination, protocol, Instant::ZERO).0;
+        let one = first(ENDS.1, Protocol::Udp);
+        let others = [first(ENDS.1, Protocol::Tcp), first(Ipv4Addr::new(203, 0, 113, 2), Protocol::Udp)];
+        assert!(others.iter().all(|other| other.abs_diff(one) > 16), "{one} {others:?}");
+    }
+}
