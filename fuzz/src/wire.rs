@@ -27,6 +27,7 @@ pub fn wire(data: &[u8]) {
         ipv4_header(bytes, new, limit);
         icmp_v6(bytes, usize::from(at));
         clamping(bytes, limit);
+        ipv4_options(bytes);
         others(bytes);
     }
 }
@@ -65,6 +66,9 @@ fn buffer(bytes: &[u8], cut: usize) {
     packet.strip_front(HEAD_ROOM);
     packet.truncate(cut);
     assert_eq!(packet.bytes(), &bytes[..count]);
+    assert_eq!(packet.refill(cut).len(), cut);
+    packet.bytes_mut().fill(7);
+    assert!(packet.len() == cut && packet.push_front(HEAD_ROOM).len() == cut + HEAD_ROOM);
 }
 
 /// RFC 1071 word by word.
@@ -116,7 +120,7 @@ fn updates(bytes: &[u8], at: usize, new: u16, other: u16) {
 fn the_outer_packet(packet: &[u8]) {
     let Some(header) = Ipv6::view(packet) else {
         assert!(packet.len() < ipv6::HEADER);
-        assert_eq!(extension::walk(packet), Err(ChainFault::Unwalkable));
+        assert_eq!(extension::walk(packet), Err(ChainFault::CutShort));
         return;
     };
     let written = Ipv6::new(
@@ -134,6 +138,9 @@ fn the_outer_packet(packet: &[u8]) {
     let moved = written.with_payload(!header.next_header(), !header.payload_length());
     assert_eq!((moved.next_header(), moved.payload_length()), (!packet[6], !header.payload_length()));
     assert_eq!(&moved.as_bytes()[7..], &packet[7..ipv6::HEADER]);
+    let marked = header.with_traffic_class(!header.traffic_class());
+    assert_eq!((marked.traffic_class(), marked.version()), (!header.traffic_class(), header.version()));
+    assert_eq!(marked.with_traffic_class(header.traffic_class()).as_bytes(), &packet[..ipv6::HEADER]);
     match extension::walk(packet) {
         Ok(upper) => {
             assert_eq!(packet[upper.named_at], upper.next_header);
@@ -141,11 +148,12 @@ fn the_outer_packet(packet: &[u8]) {
             assert!(![0, 43, 60].contains(&upper.next_header), "stopped at an extension header");
             // What is behind the chain does not matter to it.
             assert_eq!(extension::walk(&packet[..upper.offset]), Ok(upper));
+            assert_eq!(extension::walk_from(packet, upper), Ok(upper));
         }
         Err(ChainFault::OptionReport(at)) => assert!(at > ipv6::HEADER && packet[at] >= 0x80),
         Err(ChainFault::Routing(at)) => assert!(at >= ipv6::HEADER + 2 && packet[at + 1] > 0),
         Err(ChainFault::MisplacedHopByHop(at)) => assert!(at >= ipv6::HEADER && packet[at] == 0),
-        Err(ChainFault::Unwalkable | ChainFault::OptionDiscard) => {}
+        Err(ChainFault::Unwalkable | ChainFault::CutShort | ChainFault::OptionDiscard) => {}
     }
 }
 
@@ -171,6 +179,12 @@ fn ipv4_header(bytes: &[u8], new: u16, other: u16) {
     let delta = header.set_source(source).and(header.set_destination(destination));
     assert_eq!((header.source(), header.destination()), (source, destination));
     assert_eq!((header.tos(), header.ttl(), header.total_length()), (a, b, length));
+    header.set_identification(other);
+    header.set_fragment(usize::from(new) * 8 % 65536, d & 1 != 0);
+    assert_eq!((header.identification(), header.more_fragments()), (other, d & 1 != 0));
+    assert_eq!(header.fragment_offset(), u32::from(new) * 8 % 65536);
+    header.set_total_length(new);
+    assert_eq!(header.total_length(), new);
     let header = *header;
     assert!(same(slow_sum(&bytes), before), "the checksum moved");
     // Back again: what the deltas say is undone.
@@ -224,6 +238,32 @@ fn clamping(bytes: &[u8], limit: u16) {
     let once = segment.clone();
     tcp::clamp_mss(&mut segment, limit);
     assert_eq!(segment, once);
+}
+
+/// Options are a part of the header, one behind the other; what cannot be read is the last.
+fn ipv4_options(bytes: &[u8]) {
+    let mut at = ipv4::HEADER;
+    let mut is_over = false;
+    for option in ipv4::options(bytes) {
+        assert!(!is_over, "something behind what cannot be read");
+        match option {
+            Some((kind, option)) => {
+                assert_eq!(bytes[at..at + option.len()], *option);
+                assert_eq!(kind, option[0]);
+                at += option.len();
+            }
+            None => is_over = true,
+        }
+    }
+    assert!(is_over || at >= bytes.len() || bytes[at] == ipv4::option::END);
+    let mut header = bytes[..bytes.len().min(60) & !3].to_vec();
+    if header.len() >= ipv4::HEADER {
+        ipv4::complete_header(&mut header);
+        assert_eq!(
+            (checksum::of(&header), Ipv4::view(&header).map(Ipv4::header_length)),
+            (0, Some(header.len()))
+        );
+    }
 }
 
 fn others(bytes: &[u8]) {

@@ -53,7 +53,7 @@ impl Ledger {
         let counted = [self.count_mappings(aftr, config, now), self.count_subscribers(aftr, config)];
         let [(mappings, sessions), (softwires, subscriber_sessions)] = counted;
         let subscribers = aftr.subscribers().count();
-        assert_eq!(gauges, Gauges { subscribers, softwires, mappings, sessions });
+        assert_eq!(gauges, Gauges { subscribers, softwires, mappings, sessions, ..gauges });
         assert_eq!(subscriber_sessions, sessions, "sessions of subscribers and of mappings");
         let tables = &config.nat.tables;
         let limits = [
@@ -64,6 +64,8 @@ impl Ledger {
         ];
         let used = [subscribers, softwires, mappings, sessions];
         assert!(used.iter().zip(limits).all(|(&used, limit)| used <= limit as usize), "{gauges:?}");
+        assert!(gauges.reassembling <= config.softwire.reassembly.limit as usize, "{gauges:?}");
+        assert!(gauges.fragmented <= config.nat.fragments.limit as usize, "{gauges:?}");
         assert_eq!(aftr.counters().events_lost, 0);
     }
 

@@ -227,7 +227,11 @@ impl Player {
     fn at_the_end(&self) {
         let gauges = self.aftr.gauges();
         let statics = self.aftr.mappings(self.now).filter(|view| view.is_static).count();
-        assert_eq!((gauges.mappings, gauges.sessions), (statics, 0), "{gauges:?}");
+        assert_eq!(
+            (gauges.mappings, gauges.sessions, gauges.reassembling, gauges.fragmented),
+            (statics, 0, 0, 0),
+            "{gauges:?}"
+        );
         let holders = self.aftr.subscribers().filter(|view| view.mappings.iter().sum::<u32>() > 0).count();
         assert_eq!(gauges.subscribers, holders, "subscribers that hold nothing: {gauges:?}");
         assert_eq!(self.aftr.poll_timeout(), None, "nothing is left, and something is waited for");

@@ -14,12 +14,31 @@ const TABLES: &str = "limit-subscribers = 64
 limit-softwires = 64
 limit-port-mappings = 256
 limit-sessions = 128
-limit-pass-through-sessions = 16";
+limit-pass-through-sessions = 16
+[softwire.reassembly]
+limit = 8
+limit-per-subscriber = 3
+octets-per-subscriber = 131072
+[nat.fragments]
+limit = 8
+limit-per-subscriber = 3
+octets-per-subscriber = 131072
+octets = 131072";
 const FEW: &str = "limit-subscribers = 4
 limit-softwires = 6
 limit-port-mappings = 12
 limit-sessions = 8
-limit-pass-through-sessions = 2";
+limit-pass-through-sessions = 2
+[softwire.reassembly]
+limit = 2
+limit-per-subscriber = 1
+octets-per-subscriber = 131072
+octets = 131072
+[nat.fragments]
+limit = 2
+limit-per-subscriber = 1
+octets-per-subscriber = 131072
+octets = 131072";
 
 /// The last line of each names the tables.
 const FAMILIES: &[(Lines, &str)] = &[
@@ -73,7 +92,7 @@ const VARIANTS: &[Lines] = &[
     Lines(
         "access-mtu = 1280\nencapsulation-limit = true\nflow-label = \"hash\"\nmax-softwires-per-subscriber = 3",
         "filtering-type = \"address-dependent\"\nudp-inbound-refresh = true\nport-parity-preservation = true\n\
-         tcp-mid-session = \"rst\"\npool-echo = true\nudp-reject = true\nhold-down-max = 3",
+         tcp-mid-session = \"rst\"\npool-echo = true\nudp-reject = true\nhold-down-max = 3\nexternal-mtu = 576\nipid-strict = true",
         POOL,
     ),
     Lines(
@@ -99,6 +118,7 @@ tcp-trans-open-timeout = 5
 tcp-trans-close-timeout = 3
 tcp-in-syn-timeout = 2
 icmp-timeout = 4
+fragment-min-timeout = 1
 hold-down-timeout = 1
 [[nat.timers.per-port-timeout]]
 port-number = 53
@@ -112,8 +132,8 @@ echo-per-b4-rate = 1
 POOL"#,
     ),
     Lines(
-        "b4-address-change-limit = 0",
-        "",
+        "b4-address-change-limit = 0\ndf-policy = \"honour\"",
+        "external-mtu = 1280\nunknown-ip-options = \"drop\"",
         r#"[[nat.nat-pass-through]]
 prefix = "203.0.113.2/32"
 [[nat.nat-pass-through]]
