@@ -42,8 +42,8 @@ struct Player {
 }
 
 const HALF_DAY: u64 = 43_200_000;
-/// The longest that a daemon sleeps while something waits is half a second: this is many times over.
-const MOST_CALLS: usize = 4096;
+/// Calls of the engine in time; a longer wait goes on in leaps.
+const MOST_CALLS: usize = 512;
 const FLOWS_KEPT: usize = 12;
 
 impl Player {
@@ -88,14 +88,17 @@ impl Player {
                 Step::Purge { b4, length } => self.purge(*b4, *length),
             }
         }
-        (0..6).for_each(|_| self.wait(HALF_DAY, true));
+        // In leaps, because the engine looks twice a second while anything waits: the short timers, what they
+        // leave behind, the longest timer, what that leaves behind, and days.
+        for seconds in [700, 300, 300, 8000, 300, 300, 260_000] {
+            self.wait(seconds * 1000, true);
+        }
         self.at_the_end();
         self.digest.finish()
     }
 
     fn send(&mut self, bytes: &[u8], side: Side) {
         let mut packet = Packet::copied_from(bytes, side);
-        let before = judge::balance(self.aftr.counters());
         let mut verdict = [Verdict::Hold];
         if self.is_echo {
             self.aftr.process(std::slice::from_mut(&mut packet), &mut verdict, self.now);
@@ -103,8 +106,8 @@ impl Player {
             verdict[0] = self.aftr.packet(&mut packet, self.now);
         }
         let [verdict] = verdict;
-        let after = judge::balance(self.aftr.counters());
-        assert_eq!(after.0 - before.0, after.1 - before.1, "INV-7: {verdict:?}");
+        let (came, accounted) = judge::balance(self.aftr.counters());
+        assert_eq!(came, accounted, "INV-7: {verdict:?}");
         format!("{verdict:?}").hash(&mut self.digest);
         let mut left = Vec::new();
         if let Some(side) = verdict.leaves_to(side) {
@@ -159,6 +162,8 @@ impl Player {
             calls += 1;
         }
         self.now = end;
+        let (came, accounted) = judge::balance(self.aftr.counters());
+        assert_eq!(came, accounted, "INV-7: time");
         self.after(None);
     }
 
@@ -166,13 +171,10 @@ impl Player {
     fn work(&mut self) {
         for round in 0.. {
             assert!(round < 100, "it asks for {:?} at {:?} for ever", self.aftr.poll_timeout(), self.now);
-            let before = judge::balance(self.aftr.counters());
             self.aftr.handle_timeout(self.now);
-            let after = judge::balance(self.aftr.counters());
-            assert_eq!(after.0 - before.0, after.1 - before.1, "INV-7: time");
             let mut left = Vec::new();
             self.drain(&mut left);
-            if !self.is_echo {
+            if !self.is_echo && !left.is_empty() {
                 judge::judge_all(&left, self.config, None);
             }
             self.fetch_events();

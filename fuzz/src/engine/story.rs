@@ -91,7 +91,7 @@ impl Step {
             }
             12 | 13 => {
                 let amount = u64::from(source.arbitrary::<u8>()?);
-                let unit = [1, 100, 500, 1000, 10_000, 60_000, 3_600_000, 43_200_000];
+                let unit = [1, 100, 500, 1000, 2000, 10_000, 60_000, 900_000];
                 Step::Wait { millis: amount * unit[usize::from(kind / 16) % 8], late: kind & 0x80 != 0 }
             }
             14 => Step::Configure {
