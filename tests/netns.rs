@@ -6,8 +6,10 @@
 
 #[path = "netns/cases.rs"]
 mod cases;
+#[path = "netns/paths.rs"]
+mod paths;
 
-use aftr::commands::lab::topology::{CONFIGURATION, Topology};
+use aftr::commands::lab::topology::{Access, CONFIGURATION, Topology};
 use aftr::engine::Config;
 
 fn main() {
@@ -17,33 +19,55 @@ fn main() {
     let skip = |why: String| {
         println!("SKIPPED: netns: {why}");
         assert!(std::env::var_os("AFTR_NOTHING_SKIPPED").is_none(), "nothing may be skipped here");
-        println!("test result: ok. 0 passed; 0 failed; {} ignored", cases::ALL.len());
+        println!("test result: ok. 0 passed; 0 failed; {} ignored", count());
     };
     if let Err(error) = Topology::isolate() {
         return skip(format!("{error:#}"));
     }
     cases::raise_file_limit();
-    // A thousand connections at once are more than one home may open in a second.
-    // A softwire of less than 1540 bytes makes large packets come in pieces.
-    let narrow = CONFIGURATION.replace("access-mtu = 1540", "access-mtu = 1400");
-    let text = format!(
-        "{narrow}\n[nat.port-quota]\nnew-mappings-per-second = 100000\nnew-mappings-burst = 100000\n"
-    );
-    let config = Config::parse(&text).expect("the configuration");
-    let mut lab = match Topology::build(config) {
-        Ok(lab) => lab,
-        Err(error) => return skip(format!("{error:#}")),
-    };
+    cases::raise_file_limit();
     let mut failed = 0;
-    for (name, case) in cases::ALL {
-        match case(&mut lab) {
-            Ok(()) => println!("test {name} ... ok"),
-            Err(error) => {
-                failed += 1;
-                println!("test {name} ... FAILED: {error:#}");
+    for lab in labs() {
+        let mut topology = match Topology::build_over(lab.config, lab.accesses) {
+            Ok(topology) => topology,
+            Err(error) => return skip(format!("{error:#}")),
+        };
+        for (name, case) in lab.cases {
+            match case(&mut topology) {
+                Ok(()) => println!("test {name} ... ok"),
+                Err(error) => {
+                    failed += 1;
+                    println!("test {name} ... FAILED: {error:#}");
+                }
             }
         }
     }
-    println!("\ntest result: {} passed; {failed} failed", cases::ALL.len() - failed);
+    println!("\ntest result: {} passed; {failed} failed", count() - failed);
     std::process::exit(i32::from(failed > 0));
+}
+
+/// A small Internet, and what is played on it.
+struct Lab {
+    config: Config,
+    accesses: [Access; 2],
+    cases: &'static [(&'static str, cases::Case)],
+}
+
+fn labs() -> [Lab; 3] {
+    let with = |access_mtu: &str, rest: &str| {
+        let text = CONFIGURATION.replace("access-mtu = 1540", access_mtu) + rest;
+        Config::parse(&text).expect("the configuration")
+    };
+    // A thousand connections at once are more than one home may open in a second.
+    let many = "\n[nat.port-quota]\nnew-mappings-per-second = 100000\nnew-mappings-burst = 100000\n";
+    [
+        // A softwire of less than 1540 bytes makes large packets come in pieces.
+        Lab { config: with("access-mtu = 1400", many), accesses: [Access::WIDE; 2], cases: cases::ALL },
+        Lab { config: with("access-mtu = 1500", ""), accesses: paths::NARROW, cases: paths::NARROW_CASES },
+        Lab { config: with("access-mtu = 1500", ""), accesses: paths::MIDDLE, cases: paths::MIDDLE_CASES },
+    ]
+}
+
+fn count() -> usize {
+    labs().iter().map(|lab| lab.cases.len()).sum()
 }

@@ -6,13 +6,15 @@ use std::ops::RangeInclusive;
 use crate::reader::Table;
 
 const DATAGRAMS: RangeInclusive<u32> = 1..=1 << 20;
+/// The engine walks through those of one subscriber to find the oldest.
+const OF_ONE: RangeInclusive<u32> = 1..=1024;
 /// A datagram has up to 65535 octets, in up to 64 pieces that cost some room of their own.
 const OCTETS: RangeInclusive<u32> = 131_072..=u32::MAX;
 
 /// Datagrams of which only a part has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FragmentLimits {
-    /// `limit-per-subscriber`: datagrams of one subscriber.
+    /// `limit-per-subscriber`: datagrams of one subscriber, 1 to 1024.
     pub limit_per_subscriber: u32,
     /// `octets-per-subscriber`: octets that these keep.
     pub octets_per_subscriber: u32,
@@ -37,11 +39,7 @@ pub(crate) const FRAGMENTS: FragmentLimits =
 impl FragmentLimits {
     pub(crate) fn read(mut table: Table<'_>, default: &FragmentLimits) -> FragmentLimits {
         let limits = FragmentLimits {
-            limit_per_subscriber: table.number(
-                "limit-per-subscriber",
-                DATAGRAMS,
-                default.limit_per_subscriber,
-            ),
+            limit_per_subscriber: table.number("limit-per-subscriber", OF_ONE, default.limit_per_subscriber),
             octets_per_subscriber: table.number(
                 "octets-per-subscriber",
                 OCTETS,

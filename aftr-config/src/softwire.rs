@@ -38,6 +38,9 @@ pub struct Softwire {
     /// `df-policy`: what a packet with DF set meets that is larger than the tunnel's MTU, default
     /// [`DfPolicy::FragmentOuter`].
     pub df_policy: DfPolicy,
+    /// `ptb-clamp`: an ICMP 3/4 from the Internet names no more than the tunnel takes, default false (RFC 5508
+    /// section 7.1.2 leaves the field alone).
+    pub ptb_clamp: bool,
     /// `[softwire.reassembly]`: outer packets that wait for their fragments (RFC 6333 section 6.3).
     pub reassembly: FragmentLimits,
     /// `v6-v4-dscp-preservation`: how DSCP crosses, default [`Dscp::Uniform`] (RFC 2983, RFC 6908 section 2.10).
@@ -74,6 +77,7 @@ impl Softwire {
                     &[("fragment-outer", DfPolicy::FragmentOuter), ("honour", DfPolicy::Honour)],
                 )
                 .unwrap_or(DfPolicy::FragmentOuter),
+            ptb_clamp: table.value("ptb-clamp", false),
             reassembly: FragmentLimits::read(table.table("reassembly"), &REASSEMBLY),
             dscp: if table.value("v6-v4-dscp-preservation", true) { Dscp::Uniform } else { Dscp::Pipe },
             ecn: table

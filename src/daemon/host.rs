@@ -17,9 +17,6 @@ use super::sysctl;
 use crate::engine::Config;
 use crate::io::Tun;
 
-/// The largest packet that the Internet side hands us without a frame of its own size.
-const INTERNET_MTU: u32 = 1500;
-
 /// Packets that may wait for the worker. A tun loses what comes on top, and its 500 are less than a
 /// millisecond of small packets; these are 4 ms of them, and 20 ms of large ones at 1.2 Gbit/s.
 const QUEUE_LENGTH: u32 = 2048;
@@ -131,7 +128,7 @@ fn routes(config: &Config) -> BTreeSet<IpNet> {
 /// The kernel hands the tun nothing larger than its MTU: neither an IPv6 packet of the access network
 /// nor an IPv4 packet of the Internet may be.
 fn mtu(config: &Config) -> u32 {
-    u32::from(config.softwire.access_mtu).max(INTERNET_MTU)
+    u32::from(config.softwire.access_mtu.max(config.nat.external_mtu))
 }
 
 fn open_tun(interface: &str) -> Result<Tun, StartError> {

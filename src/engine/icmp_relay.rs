@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
 use super::icmp_error::push_error;
-use super::inner::Inner;
+use super::inner::{Inner, is_martian};
 use super::ip_options;
 use super::mapping::Place;
 use super::refusal::Answer;
@@ -89,8 +89,23 @@ pub(super) fn from_internet(
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
     let home = mapping_of_source(aftr, inner, &quoted)?;
+    let softwire = aftr.mappings.slab[home].softwire;
+    if aftr.settings.config.softwire.ptb_clamp {
+        clamp_mtu(&mut packet.bytes_mut()[inner.header_length..], aftr.tunnel_mtu(softwire, now));
+    }
     deliver(aftr, packet, &quoted, home);
-    Ok(aftr.send_into(packet, aftr.mappings.slab[home].softwire, now))
+    Ok(aftr.send_into(packet, softwire, now))
+}
+
+/// Has "fragmentation needed" name at most `most`; the checksum is made anew when the quotation is rewritten.
+fn clamp_mtu(message: &mut [u8], most: u16) {
+    const FRAGMENTATION_NEEDED: (u8, u8) = (icmpv4::kind::UNREACHABLE, 4);
+    if let Some(header) = Icmpv4::view_mut(message)
+        && (header.kind, header.code) == FRAGMENTATION_NEEDED
+        && header.sequence.get() > most
+    {
+        header.sequence = most.into();
+    }
 }
 
 /// Tells the sender of a packet that was lost on its way to a B4 (RFC 2473 section 8). `lost` is how the
@@ -100,10 +115,17 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
     let Some(called) = called else { return };
     let external = aftr.mappings.slab[called].external();
-    // A call from another home bears that home's external address.
-    let home = aftr.pool.find(quoted.source).and_then(|address| {
-        aftr.ports.mapping_at(Place { address, protocol: quoted.protocol, port: quoted.source_port })
-    });
+    // A call from another home bears that home's external address. Nobody else has one, nor an address
+    // that the Internet does not route: who says so has made the error up.
+    let home = match aftr.pool.find(quoted.source) {
+        None if is_martian(quoted.source) => return,
+        None => None,
+        Some(address) => {
+            let place = Place { address, protocol: quoted.protocol, port: quoted.source_port };
+            let Some(home) = aftr.ports.mapping_at(place) else { return };
+            Some(home)
+        }
+    };
     let limits = &aftr.settings.config.icmp;
     let may_tell = match home {
         Some(home) => {

@@ -48,8 +48,7 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
         return Err(DropReason::Icmp6Checksum.into());
     }
     if tunnel_error::is_error(message) {
-        let message = message.to_vec();
-        return Ok(tunnel_error::take(aftr, &message, now)?);
+        return Ok(tunnel_error::take(aftr, message, now)?);
     }
     if message[..2] != [icmpv6::kind::ECHO, 0] {
         return Err(DropReason::Icmp6Type.into());

@@ -9,7 +9,7 @@ use aftr::commands::lab::topology::{Node, Topology};
 use aftr::engine::{DropReason, Protocol};
 use anyhow::{Context, ensure};
 
-type Case = fn(&mut Topology) -> anyhow::Result<()>;
+pub(crate) type Case = fn(&mut Topology) -> anyhow::Result<()>;
 
 /// Every case, in the order they are played: the last one changes a B4's address.
 pub(crate) const ALL: &[(&str, Case)] = &[

@@ -26,6 +26,10 @@ pub(crate) const R1: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub(crate) const R2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub(crate) const H: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
+/// A pool of one address, which all homes share.
+pub(crate) const ONE_ADDRESS: &str =
+    "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\"]";
+
 /// TCP flags.
 pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;

@@ -30,6 +30,8 @@ fn the_number_of_ports_is_limited_and_the_limit_can_change() {
     covers("6888-REQ-4a/4b");
     covers("6888-REQ-11a");
     covers("6888-REQ-11b");
+    covers("5508-REQ-8");
+    covers("6333-11-b/d");
     let nat = |udp: u32| format!("port-quota = {{ udp = {udp}, icmp = 2 }}");
     let mut bed = Bed::with("", &nat(3), "");
     let mapped: Vec<_> = (0..3).map(|port| bed.open_udp(A, 5000 + port)).collect();

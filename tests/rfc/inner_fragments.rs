@@ -26,7 +26,7 @@ fn all(bed: &mut Bed, outcome: Outcome) -> Vec<Piece> {
     let first = match outcome.verdict {
         Verdict::ToInternet | Verdict::ToB4 => vec![outcome.bytes],
         Verdict::Hold => Vec::new(),
-        other => panic!("{other:?}"),
+        other @ (Verdict::Reply | Verdict::Drop(_) | Verdict::Reject(_)) => panic!("{other:?}"),
     };
     let strip = |bytes: Vec<u8>| if bytes[0] >> 4 == 6 { bytes[40..].to_vec() } else { bytes };
     let pieces = [first, bed.pieces()].concat().into_iter().map(|bytes| Piece { bytes: strip(bytes) });
@@ -275,6 +275,20 @@ fn overlaps_and_too_many_pieces_kill_the_datagram_and_a_duplicate_passes() {
         bed.up(A, datagram.piece(at * 8, at * 8 + 8)).to_internet_unread();
     }
     bed.up(A, datagram.piece(512, 520)).dropped(DropReason::V4FragMany);
+}
+
+/// Who guesses an identification must not draw another home's pieces to his own.
+#[test]
+fn a_second_first_piece_with_other_ports_kills_the_datagram() {
+    covers("1858-4-a");
+    covers("INV-3");
+    let mut bed = Bed::with("access-mtu = 9000", "", ONE_ADDRESS);
+    let (victim, spy) = (bed.open_udp(A, 5000), bed.open_udp(B, 5000));
+    assert_eq!(victim.ip(), spy.ip());
+    let to = |external: SocketAddrV4| udp(R1, 80, *external.ip(), external.port()).with_data(2000).loose(7);
+    assert_eq!(bed.down(to(victim).piece(0, 1024)).verdict, Verdict::ToB4);
+    bed.down(to(spy).piece(0, 1024)).dropped(DropReason::V4FragOverlap);
+    bed.down(to(victim).piece(1024, 2008)).dropped(DropReason::V4FragOverlap);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::bed::*;
 fn what_may_be_cut_gets_an_identification_of_its_own_and_nothing_else_does() {
     covers("6864-5.3.1");
     covers("6864-atomic");
-    let mut bed = Bed::new();
+    let mut bed = Bed::with("", "", ONE_ADDRESS);
     let id = |seen: Seen| u16::from_be_bytes([seen.bytes[4], seen.bytes[5]]);
     // Two homes that share an address send the same one to one destination.
     let one = bed.up(A, udp(H, 5000, R1, 80).loose(7)).to_internet();

@@ -14,7 +14,7 @@ use crate::bed::*;
 const ROUTER: &str = "2001:db8:fffe::1";
 
 /// An ICMPv6 error about a packet of ours, as far as it fits.
-fn icmp6(source: &str, kind: u8, code: u8, parameter: u32, quoted: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp6(source: &str, kind: u8, code: u8, parameter: u32, quoted: &[u8]) -> Vec<u8> {
     let mut message = vec![kind, code, 0, 0];
     message.extend_from_slice(&parameter.to_be_bytes());
     message.extend_from_slice(&quoted[..quoted.len().min(1232)]);
@@ -229,6 +229,33 @@ fn a_caller_behind_another_b4_is_told_in_its_own_softwire() {
 }
 
 #[test]
+fn an_error_that_quotes_a_made_up_sender_is_told_to_nobody() {
+    covers("2473-8.3-b");
+    covers("INV-2");
+    let mut bed = Bed::new();
+    bed.open_udp(A, 5000);
+    for source in [[10, 0, 0, 9], [192, 0, 2, 9], [127, 0, 0, 1], [224, 0, 0, 1]] {
+        let quoted = encapsulate(T, A, 0, 4, &[], &udp(source.into(), 9, H, 5000).bytes());
+        bed.send(&icmp6(ROUTER, 1, 0, 0, &readdressed(&quoted, T, A, 4)), Side::B4);
+        assert!(bed.pieces().is_empty(), "{source:?}");
+    }
+    assert_eq!(bed.aftr.counters().icmp_to_internet, 0);
+}
+
+#[test]
+fn the_largest_packet_enters_a_softwire_with_or_without_the_limit() {
+    covers("2473-5.1-a");
+    let mut bed = Bed::with("encapsulation-limit = true", "", "");
+    let external = bed.open_udp(A, 5000);
+    for length in [65_527, 65_528, 65_535] {
+        let first = bed.down(large(external, length).loose(1)).bytes;
+        let pieces = [vec![first], bed.pieces()].concat();
+        let total: usize = pieces.iter().map(|piece| piece.len() - 48).sum();
+        assert_eq!(total, if length == 65_527 { length + 8 } else { length });
+    }
+}
+
+#[test]
 fn no_error_is_told_about_an_error_and_all_are_limited() {
     covers("1812-4.3.2.7");
     covers("1812-4.3.2.8");
@@ -323,4 +350,14 @@ fn an_mtu_that_a_host_is_told_by_others_is_left_alone() {
     let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
     let seen = bed.down(icmp(R2, sent.source, 3, 4, [0, 0, 0x05, 0x78], &sent.bytes)).to_b4(A);
     assert_eq!(seen.payload[4..8], [0, 0, 0x05, 0x78]);
+    // Unless the operator wants it lowered to what the tunnel takes.
+    let mut bed = Bed::with("ptb-clamp = true", "", "");
+    let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    for (named, expected) in [(1500u16, 1460u16), (1400, 1400)] {
+        let [a, b] = named.to_be_bytes();
+        let seen = bed.down(icmp(R2, sent.source, 3, 4, [0, 0, a, b], &sent.bytes)).to_b4(A);
+        assert_eq!(seen.payload[6..8], expected.to_be_bytes());
+    }
+    let seen = bed.down(icmp(R2, sent.source, 3, 3, [0, 0, 0xff, 0xff], &sent.bytes)).to_b4(A);
+    assert_eq!(seen.payload[6..8], [0xff, 0xff]);
 }

@@ -33,6 +33,7 @@ fn a_subscriber_is_seen_from_one_address() {
 #[test]
 fn no_port_is_given_twice_and_none_below_1024() {
     covers("4787-REQ-3");
+    covers("7857-3");
     covers("4787-REQ-3a");
     covers("6908-2.11-a");
     covers("4787-REQ-11");
@@ -124,6 +125,7 @@ fn internal_and_external_numbers_may_overlap() {
 #[test]
 fn filtering_is_open_by_default_and_can_be_by_address_or_by_port() {
     covers("4787-REQ-8");
+    covers("6888-REQ-7");
     covers("M43");
     for (kind, from_r2, from_r1_9) in [
         ("endpoint-independent", true, true),
@@ -298,4 +300,14 @@ fn the_engine_takes_batches_as_it_takes_packets() {
     for ((packet, verdict), expected) in packets.iter().zip(verdicts).zip(expected) {
         assert_eq!((packet.bytes(), verdict), (&expected.bytes[..], expected.verdict));
     }
+}
+
+#[test]
+fn ipsec_crosses_in_udp() {
+    covers("IPSEC-1");
+    let mut bed = Bed::new();
+    let seen = bed.up(A, udp(H, 4500, R1, 4500)).to_internet();
+    assert_eq!(seen.dport, 4500);
+    let back = bed.down(udp(R1, 4500, seen.source, seen.sport)).to_b4(A);
+    assert_eq!((back.destination, back.dport), (H, 4500));
 }

@@ -25,7 +25,7 @@ pub(crate) fn packet(words: &[String], outputs: Outputs<'_>) -> Result<Vec<u8>, 
                 words[2..].iter().cloned().partition(|word| word.starts_with("outer-"));
             let mut outer = Settings::parse(&outer_words);
             let payload = match word(&inner_words, 0)? {
-                "icmpv6" => icmpv6(&inner_words[1..], b4, &mut outer)?,
+                "icmpv6" => icmpv6(&inner_words[1..], b4, &mut outer, outputs)?,
                 _ => inner(&inner_words, outputs)?,
             };
             let packet = outer_packet(b4, &payload, &mut outer)?;
@@ -54,7 +54,16 @@ fn outer_packet(b4: Ipv6Addr, payload: &[u8], outer: &mut Settings) -> Result<Ve
         }
     }
     let padding = outer.number("outer-padding")?.unwrap_or(0) as usize;
-    let content = [chain.as_slice(), payload].concat();
+    let mut content = [chain.as_slice(), payload].concat();
+    let identification = outer.number("outer-id")?.unwrap_or(0) as u32;
+    if let Some((start, end)) = outer.range("outer-part")? {
+        let more = end < content.len();
+        let word = start as u16 | u16::from(more);
+        let header = [&[next, 0][..], &word.to_be_bytes(), &identification.to_be_bytes()].concat();
+        let part = content.get(start..end).ok_or("outer-part=START..END is not inside the packet")?;
+        content = [header.as_slice(), part].concat();
+        next = 44;
+    }
     let length = outer.number("outer-length")?.map_or(content.len() as u16, |length| length as u16);
     let mut bytes = vec![0; 40 + content.len()];
     let mut header = MutableIpv6Packet::new(&mut bytes).ok_or("40 bytes")?;
@@ -75,15 +84,29 @@ fn outer_packet(b4: Ipv6Addr, payload: &[u8], outer: &mut Settings) -> Result<Ve
     Ok(bytes)
 }
 
-/// `icmpv6 TYPE/CODE query=N seq=N payload=N`
-fn icmpv6(words: &[String], b4: Ipv6Addr, outer: &mut Settings) -> Result<Vec<u8>, String> {
+/// `icmpv6 TYPE/CODE query=N seq=N payload=N`, or an error with `mtu=N` or `pointer=N` about what left because
+/// of packet `about=N`
+fn icmpv6(
+    words: &[String],
+    b4: Ipv6Addr,
+    outer: &mut Settings,
+    outputs: Outputs<'_>,
+) -> Result<Vec<u8>, String> {
     let to = address6("T")?;
     let (kind, code) = kind_and_code(word(words, 0)?)?;
     let mut settings = Settings::parse(&words[1..]);
     let mut message = vec![kind, code, 0, 0];
-    message.extend((settings.number("query")?.unwrap_or(0) as u16).to_be_bytes());
-    message.extend((settings.number("seq")?.unwrap_or(0) as u16).to_be_bytes());
-    message.extend(filler(settings.number("payload")?.unwrap_or(8) as usize));
+    if let Some(number) = settings.number("about")? {
+        let parameter = settings.number("mtu")?.or(settings.number("pointer")?).unwrap_or(0);
+        message.extend((parameter as u32).to_be_bytes());
+        let cause = outputs(number).ok_or_else(|| format!("packet {number} made nothing leave"))?;
+        // RFC 4443 section 2.4 c
+        message.extend(&cause[..cause.len().min(1232)]);
+    } else {
+        message.extend((settings.number("query")?.unwrap_or(0) as u16).to_be_bytes());
+        message.extend((settings.number("seq")?.unwrap_or(0) as u16).to_be_bytes());
+        message.extend(filler(settings.number("payload")?.unwrap_or(8) as usize));
+    }
     let checksum = util::ipv6_checksum(&message, 1, &[], &b4, &to, IpNextHeaderProtocols::Icmpv6);
     let wrong = u16::from(settings.has("bad-checksum"));
     message[2..4].copy_from_slice(&(checksum ^ wrong).to_be_bytes());
@@ -120,7 +143,14 @@ fn inner(words: &[String], outputs: Outputs<'_>) -> Result<Vec<u8>, String> {
     for key in SEGMENT_KEYS {
         settings.take(key);
     }
-    let segment = checksummed(segment, protocol, source, destination, &mut settings)?;
+    let mut segment = checksummed(segment, protocol, source, destination, &mut settings)?;
+    if let Some((start, end)) = settings.range("part")? {
+        if end < segment.len() {
+            settings.default("more-fragments", "");
+        }
+        settings.default("offset", &start.to_string());
+        segment = segment.get(start..end).ok_or("part=START..END is not inside the datagram")?.to_vec();
+    }
     let packet = ipv4(protocol, source, destination, &segment, &mut settings)?;
     settings.finish()?;
     Ok(packet)

@@ -42,7 +42,11 @@ fn outer(packet: &[u8], fields: &mut Fields) {
     fields.insert("outer-len", packet.len().to_string());
     fields.insert("outer-payload", header.get_payload_length().to_string());
     fields.insert("outer-next-header", header.get_next_header().0.to_string());
-    if let Some(inside) = inner_of(packet) {
+    if header.get_next_header().0 == 44 && packet.len() > 48 {
+        let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        fields.insert("outer-id", (u32::from(word(44)) << 16 | u32::from(word(46))).to_string());
+        fields.insert("outer-part", part(usize::from(word(42) & !7), packet.len() - 48, word(42) & 1 != 0));
+    } else if let Some(inside) = inner_of(packet) {
         inner(inside, fields);
     } else if header.get_next_header() == IpNextHeaderProtocols::Icmpv6 && packet.len() >= 48 {
         let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
@@ -78,6 +82,15 @@ fn inner(packet: &[u8], fields: &mut Fields) {
         fields.insert("data", data.iter().map(|byte| format!("{byte:02x}")).collect());
     }
     let segment = &packet[length..];
+    let (offset, more) = (usize::from(header.get_fragment_offset()) * 8, header.get_flags() & 1 != 0);
+    if offset != 0 || more {
+        fields.insert("part", part(offset, segment.len(), more));
+        fields.insert("checksum", "fragment".to_owned());
+        // Only the first piece has a transport header, and nobody has all of the data.
+        fields.remove("data");
+        let shown = if offset == 0 { segment } else { &[] };
+        return ends(&header, shown, fields, ["from", "to", "from-port", "to-port", "query"]);
+    }
     ends(&header, segment, fields, ["from", "to", "from-port", "to-port", "query"]);
     fields.insert("checksum", checksum_of(&header, segment));
     match header.get_next_level_protocol() {
@@ -111,6 +124,11 @@ fn ends(header: &Ipv4Packet<'_>, segment: &[u8], fields: &mut Fields, names: [&'
             fields.insert(to, destination.to_string());
         }
     }
+}
+
+/// `START..END`, with a `+` when more follows.
+fn part(offset: usize, length: usize, more: bool) -> String {
+    format!("{offset}..{}{}", offset + length, if more { "+" } else { "" })
 }
 
 fn tcp(segment: &[u8], fields: &mut Fields) {

@@ -128,6 +128,14 @@ impl Settings {
         number.map(Some).map_err(|_| format!("{key}={text} is no number"))
     }
 
+    /// `START..END`
+    pub(crate) fn range(&mut self, key: &str) -> Result<Option<(usize, usize)>, String> {
+        let Some(text) = self.take(key) else { return Ok(None) };
+        let ends =
+            text.split_once("..").and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
+        ends.map(Some).ok_or_else(|| format!("{key}={text}: START..END"))
+    }
+
     pub(crate) fn bytes(&mut self, key: &str) -> Result<Option<Vec<u8>>, String> {
         self.take(key).map(|text| hex(&text)).transpose()
     }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::topology::Node;
@@ -44,10 +45,36 @@ pub struct Echo {
 /// # Errors
 /// When nothing comes, or no raw socket is to be had.
 pub fn ping(host: &Node, destination: Ipv4Addr, identifier: u16, ttl: u32) -> anyhow::Result<Echo> {
+    ping_with(host, destination, identifier, ttl, Size { data: 0, dont_fragment: false })
+}
+
+/// Of an echo request.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Bytes behind the ICMP header.
+    pub data: usize,
+    /// DF.
+    pub dont_fragment: bool,
+}
+
+/// As [`ping`], with a request of a certain size.
+///
+/// # Errors
+/// As [`ping`]; and when the reply does not say what the request said.
+pub fn ping_with(
+    host: &Node,
+    destination: Ipv4Addr,
+    identifier: u16,
+    ttl: u32,
+    size: Size,
+) -> anyhow::Result<Echo> {
     let socket = icmp_socket(host)?;
     socket.set_ttl_v4(ttl)?;
-    let mut request = [kind::ECHO, 0, 0, 0, 0, 0, 0, 1];
+    let discovery = if size.dont_fragment { Ipv4PathMtuDiscovery::DO } else { Ipv4PathMtuDiscovery::DONT };
+    set_ip_mtu_discover(&socket, discovery)?;
+    let mut request = vec![kind::ECHO, 0, 0, 0, 0, 0, 0, 1];
     request[4..6].copy_from_slice(&identifier.to_be_bytes());
+    request.extend((0..size.data).map(pattern));
     let sum = checksum::of(&request);
     request[2..4].copy_from_slice(&sum.to_be_bytes());
     let start = clock();
@@ -65,10 +92,37 @@ pub fn ping(host: &Node, destination: Ipv4Addr, identifier: u16, ttl: u32) -> an
             _ => false,
         };
         if ours {
+            if header.kind == kind::ECHO_REPLY && message[icmpv4::HEADER..] != request[icmpv4::HEADER..] {
+                bail!("{from} answers something else than it was asked");
+            }
             return Ok(Echo { from, kind: header.kind, time: start.elapsed() });
         }
     }
     bail!("no answer from {destination} in {} s", PATIENCE.as_secs())
+}
+
+/// Sends one UDP packet that gets no further than `ttl` hops, and waits for the error about it, as
+/// traceroute does.
+///
+/// # Errors
+/// When nothing comes, or no raw socket is to be had.
+pub fn trace(host: &Node, destination: Ipv4Addr, port: u16, ttl: u32) -> anyhow::Result<Echo> {
+    let errors = icmp_socket(host)?;
+    let probe = bind_udp(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+    probe.set_ttl(ttl)?;
+    let start = clock();
+    probe.send_to(b"how far?", (destination, port))?;
+    while start.elapsed() < PATIENCE {
+        let Some((from, message)) = receive_icmp(&errors)? else { continue };
+        // The port that we sent to, in the UDP header that the error quotes.
+        let quoted = message.get(icmpv4::HEADER + ipv4::HEADER + 2..icmpv4::HEADER + ipv4::HEADER + 4);
+        if matches!(message[0], kind::TIME_EXCEEDED | kind::UNREACHABLE)
+            && quoted == Some(&port.to_be_bytes())
+        {
+            return Ok(Echo { from, kind: message[0], time: start.elapsed() });
+        }
+    }
+    bail!("no error from hop {ttl} in {} s", PATIENCE.as_secs())
 }
 
 fn icmp_socket(host: &Node) -> anyhow::Result<Socket> {
@@ -79,7 +133,7 @@ fn icmp_socket(host: &Node) -> anyhow::Result<Socket> {
 
 /// One ICMP message and its sender; none when nothing came within the socket's patience.
 fn receive_icmp(mut socket: &Socket) -> anyhow::Result<Option<(Ipv4Addr, Vec<u8>)>> {
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; 16_384];
     let length = match socket.read(&mut buffer) {
         Ok(length) => length,
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),

@@ -41,8 +41,20 @@ limit-sessions = 16384
 
 /// The AFTR's address.
 pub const AFTR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, 1);
-/// Bytes of an IPv6 packet on the access links: inner 1500 and 40 more.
-const ACCESS_MTU: u32 = 1540;
+
+/// How a B4 is reached: sizes are those of the largest IPv6 packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// The link that the AFTR sees.
+    pub mtu: u32,
+    /// The link behind a router in between, when there is one.
+    pub beyond: Option<u32>,
+}
+
+impl Access {
+    /// Inner packets of 1500 bytes need no fragments.
+    pub const WIDE: Access = Access { mtu: 1540, beyond: None };
+}
 
 /// One host.
 pub struct Node {
@@ -134,13 +146,15 @@ pub struct Home {
     pub host: Node,
     /// The B4's address.
     pub b4: Ipv6Addr,
+    /// The router between it and the AFTR, if any.
+    pub between: Option<Node>,
     stop: Arc<AtomicBool>,
     tunnel: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Home {
-    fn start_b4(router: Node, host: Node, b4: Ipv6Addr) -> anyhow::Result<Home> {
-        let mut home = Home { router, host, b4, stop: Arc::default(), tunnel: None };
+    fn start_b4(router: Node, host: Node, between: Option<Node>, b4: Ipv6Addr) -> anyhow::Result<Home> {
+        let mut home = Home { router, host, b4, between, stop: Arc::default(), tunnel: None };
         home.open_softwire()?;
         Ok(home)
     }
@@ -217,6 +231,14 @@ impl Topology {
     /// # Errors
     /// What this host lacks.
     pub fn build(config: Config) -> anyhow::Result<Topology> {
+        Topology::build_over(config, [Access::WIDE; 2])
+    }
+
+    /// The same, with access links of one's own.
+    ///
+    /// # Errors
+    /// What this host lacks.
+    pub fn build_over(config: Config, accesses: [Access; 2]) -> anyhow::Result<Topology> {
         let aftr = Node::new("aftr")?;
         let internet = Node::new("internet")?;
         link(&internet, "aftr", &aftr, "internet", 1500)?;
@@ -228,30 +250,58 @@ impl Topology {
         )?;
 
         let stranger = Node::new("stranger")?;
-        access(&aftr, "access0", &stranger, "2001:db8:dead::")?;
+        access(&aftr, "access0", &stranger, "2001:db8:dead::", Access::WIDE.mtu)?;
         let gateway = Gateway::start(aftr, config)?;
-        let homes = [home(&gateway, 1)?, home(&gateway, 2)?];
+        let [first, second] = accesses;
+        let homes = [home(&gateway, 1, first)?, home(&gateway, 2, second)?];
         Ok(Topology { internet, homes, stranger, gateway })
+    }
+
+    /// Makes a host on the Internet, 192.0.2.1, that is reached by way of 203.0.113.1.
+    ///
+    /// # Errors
+    /// What this host lacks.
+    pub fn add_far_host(&self) -> anyhow::Result<Node> {
+        let far = Node::new("far")?;
+        link(&self.internet, "far", &far, "eth0", 1500)?;
+        self.internet.configure(&[("far", "192.0.2.254/24")], &[], true)?;
+        far.configure(&[("eth0", "192.0.2.1/24")], &[("0.0.0.0/0", "eth0", "192.0.2.254")], false)?;
+        self.gateway.node().configure(&[], &[("192.0.2.0/24", "internet", "203.0.113.1")], true)?;
+        Ok(far)
     }
 }
 
 /// A home whose B4 has the address 2001:db8:b4:NUMBER::2.
-fn home(gateway: &Gateway, number: usize) -> anyhow::Result<Home> {
+fn home(gateway: &Gateway, number: usize, way: Access) -> anyhow::Result<Home> {
     let (router_name, host_name) = if number == 1 { ("b4-1", "lan-1") } else { ("b4-2", "lan-2") };
     let (router, host) = (Node::new(router_name)?, Node::new(host_name)?);
     let prefix = format!("2001:db8:b4:{number}::");
-    access(gateway.node(), &format!("access{number}"), &router, &prefix)?;
+    let (aftr, interface) = (gateway.node(), format!("access{number}"));
+    let between = match way.beyond {
+        None => {
+            access(aftr, &interface, &router, &prefix, way.mtu)?;
+            None
+        }
+        Some(beyond) => {
+            let between = Node::new(format!("between-{number}"))?;
+            let net = format!("2001:db8:c:{number}::");
+            access(aftr, &interface, &between, &net, way.mtu)?;
+            access(&between, "home", &router, &prefix, beyond)?;
+            aftr.configure(&[], &[(&format!("{prefix}/64"), &interface, &format!("{net}2"))], true)?;
+            Some(between)
+        }
+    };
     link(&router, "lan", &host, "eth0", 1500)?;
     router.configure(&[("lan", "192.168.1.1/24")], &[], true)?;
     host.configure(&[("eth0", "192.168.1.10/24")], &[("0.0.0.0/0", "eth0", "192.168.1.1")], false)?;
 
-    Home::start_b4(router, host, format!("{prefix}2").parse()?)
+    Home::start_b4(router, host, between, format!("{prefix}2").parse()?)
 }
 
-/// An access link: the AFTR's end is prefix::1, the other prefix::2, which routes all IPv6 to it.
-fn access(aftr: &Node, interface: &str, customer: &Node, prefix: &str) -> anyhow::Result<()> {
-    link(customer, "wan", aftr, interface, ACCESS_MTU)?;
-    aftr.configure(&[(interface, &format!("{prefix}1/64"))], &[], true)?;
+/// An access link: the network's end is prefix::1, the other prefix::2, which routes all IPv6 to it.
+fn access(network: &Node, interface: &str, customer: &Node, prefix: &str, mtu: u32) -> anyhow::Result<()> {
+    link(customer, "wan", network, interface, mtu)?;
+    network.configure(&[(interface, &format!("{prefix}1/64"))], &[], true)?;
     customer.configure(&[("wan", &format!("{prefix}2/64"))], &[("::/0", "wan", &format!("{prefix}1"))], false)
 }
 

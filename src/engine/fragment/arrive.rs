@@ -70,6 +70,8 @@ pub(in crate::engine) struct Datagram {
     ranges: Ranges,
     /// Pieces seen, the same one again included.
     seen: u32,
+    /// How the first piece's transport header begins.
+    front: Option<[u8; 8]>,
     pub(super) fate: Fate,
     pub(super) waiting: Vec<Waiting>,
 }
@@ -151,6 +153,11 @@ pub(super) fn arrive(
         Fit::TooMany => Some(DropReason::V4FragMany),
         Fit::New | Fit::Again => (datagram.seen > 64).then_some(DropReason::V4FragMany),
     };
+    // Another first piece of the same length would send the others elsewhere.
+    let front = packet.bytes()[inner.header_length..].first_chunk().copied().filter(|_| start == 0);
+    let is_another = front.is_some() && datagram.front.is_some() && datagram.front != front;
+    let fault = fault.or(is_another.then_some(DropReason::V4FragOverlap));
+    datagram.front = datagram.front.or(front);
     let fate = datagram.fate;
     if let Some(reason) = fault {
         refuse(aftr, id, reason);
@@ -180,7 +187,13 @@ fn check_piece(inner: &Inner, start: u32, length: u32, more: bool) -> Result<(),
 }
 
 fn open(aftr: &mut Aftr, key: Key, owner: u128, is_first: bool, now: Instant) -> Result<u32, DropReason> {
-    let datagram = Datagram { ranges: Ranges::default(), seen: 0, fate: Fate::Unknown, waiting: Vec::new() };
+    let datagram = Datagram {
+        ranges: Ranges::default(),
+        seen: 0,
+        front: None,
+        fate: Fate::Unknown,
+        waiting: Vec::new(),
+    };
     let id = aftr.fragments.open(key, owner, datagram, now);
     drop_evicted(aftr);
     let id = id.ok_or(DropReason::V4FragMem)?;

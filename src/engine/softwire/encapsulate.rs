@@ -12,6 +12,9 @@ use zerocopy::IntoBytes;
 /// A destination options header that carries a Tunnel Encapsulation Limit of 4 (RFC 2473 section 5.1).
 const ENCAPSULATION_LIMIT: [u8; 8] = [next_header::IPV4, 0, 4, 1, 4, 1, 1, 0];
 
+/// What an IPv6 header can announce.
+const MOST_PAYLOAD: usize = 65_535;
+
 impl Aftr {
     /// The tunnel of an open softwire: from the address that its B4 used last (RFC 6334).
     #[inline]
@@ -43,7 +46,8 @@ impl Aftr {
             FlowLabel::Hash => self.flow_label(packet),
         };
         let mut first = next_header::IPV4;
-        if config.encapsulation_limit {
+        // The option may be left out: the largest packets have no room for it.
+        if config.encapsulation_limit && packet.len() + ENCAPSULATION_LIMIT.len() <= MOST_PAYLOAD {
             packet.push_front(ENCAPSULATION_LIMIT.len())[..ENCAPSULATION_LIMIT.len()]
                 .copy_from_slice(&ENCAPSULATION_LIMIT);
             first = next_header::DESTINATION;
