@@ -125,11 +125,13 @@ fn to_b4(outer: V6<'_>, config: &Config, fate: Option<&Fate<'_>>) {
     let mtu = usize::from(config.softwire.access_mtu);
     assert!(outer.bytes.len() <= mtu, "{} bytes where {mtu} fit", outer.bytes.len());
     let (next, at) = outer.upper();
-    let is_answer = fate.is_some_and(|fate| {
-        fate.verdict.drop_reason().is_some()
-            && V6::read(fate.came).is_some_and(|came| came.source() == destination)
-    });
-    assert!(is_allowed(config, destination) || is_answer && next == 58, "{destination} may have no softwire");
+    // An error to whoever sent the packet; of time, it may be about one that an earlier configuration let in.
+    let is_answer = next == 58
+        && fate.is_none_or(|fate| {
+            fate.verdict.drop_reason().is_some()
+                && V6::read(fate.came).is_some_and(|came| came.source() == destination)
+        });
+    assert!(is_allowed(config, destination) || is_answer, "{destination} may have no softwire");
     if next == 44 {
         assert_eq!(outer.bytes[at + 1], 0, "reserved");
     } else {

@@ -13,7 +13,7 @@ use super::judge::{self, Fate};
 use super::ledger::Ledger;
 use super::recipe::{self, Known, Seen};
 use super::scenes;
-use super::story::{Step, Story};
+use super::story::{Recipe, Step, Story};
 use super::view::V4;
 
 /// A story, as bytes. With `STORY` in the environment, each step is told.
@@ -77,10 +77,13 @@ impl Player {
                 Step::Raw { from_b4, bytes } => {
                     self.send(bytes, if *from_b4 { Side::B4 } else { Side::Internet })
                 }
-                Step::Packet(recipe) => {
-                    let bytes = recipe.cook(&self.seen);
-                    self.send(&bytes, if recipe.from_b4 { Side::B4 } else { Side::Internet });
+                Step::Packet(recipe) => self.send_cooked(recipe),
+                Step::Pieces { recipe, outer, unit, order } => {
+                    let side = if recipe.from_b4 { Side::B4 } else { Side::Internet };
+                    let pieces = recipe.cook_pieces(&self.seen, *outer, *unit, *order);
+                    pieces.iter().for_each(|piece| self.send(piece, side));
                 }
+                Step::Burst { recipe, count, by } => self.burst(recipe.clone(), *count, *by),
                 Step::Wait { millis, late } => self.wait(*millis, *late),
                 Step::Configure { family, variant } => {
                     self.configure(family.unwrap_or(self.family), *variant)
@@ -95,6 +98,23 @@ impl Player {
         }
         self.at_the_end();
         self.digest.finish()
+    }
+
+    fn send_cooked(&mut self, recipe: &Recipe) {
+        let bytes = recipe.cook(&self.seen);
+        self.send(&bytes, if recipe.from_b4 { Side::B4 } else { Side::Internet });
+    }
+
+    fn burst(&mut self, mut recipe: Recipe, count: u8, by: u8) {
+        for _ in 0..count {
+            self.send_cooked(&recipe);
+            match by & 3 {
+                0 => recipe.port = recipe.port.wrapping_add(1),
+                1 => recipe.b4 = recipe.b4.wrapping_add(1),
+                2 => recipe.nth = (recipe.nth + 1) & 7,
+                _ => {}
+            }
+        }
     }
 
     fn send(&mut self, bytes: &[u8], side: Side) {

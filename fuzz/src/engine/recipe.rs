@@ -28,10 +28,11 @@ const AFTR_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
 /// Octets of data behind a transport header.
 const SIZES: [usize; 16] = [18, 18, 18, 18, 0, 1, 40, 100, 512, 1400, 1452, 1472, 1480, 3000, 5000, 18];
 
-/// Homes of a /56 each, with some B4 addresses; 14 is in the prefix of home 0, 15 is nobody's.
+/// Homes of a /56 each, with some B4 addresses; 13 is no B4, 14 is in the prefix of home 0, 15 is nobody's.
 pub(super) fn b4(number: u8) -> Ipv6Addr {
     match number & 15 {
         15 => Ipv6Addr::new(0x2001, 0xdb8, 0xdead, 0, 0, 0, 0, 1),
+        13 => Ipv6Addr::LOCALHOST,
         14 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0xa01, 0, 0, 0, 3),
         home => {
             let prefix = 0xa00 + 0x100 * u16::from(home % 6);
@@ -41,23 +42,63 @@ pub(super) fn b4(number: u8) -> Ipv6Addr {
 }
 
 impl Recipe {
-    /// The packet, and whether it comes from a B4.
+    /// The packet.
     pub(super) fn cook(&self, seen: &Seen) -> Vec<u8> {
         if self.from_b4 && matches!(self.shape % 16, 12 | 13) {
             return self.outer_icmp(seen);
         }
+        let (inner, tos) = self.cook_inner(seen);
+        let mut bytes = if self.from_b4 { self.encapsulate(inner, tos) } else { inner };
+        self.edit_whole(&mut bytes);
+        bytes
+    }
+
+    /// The pieces of the packet: forwards or backwards, one of them perhaps missing, or coming twice.
+    pub(super) fn cook_pieces(&self, seen: &Seen, outer: bool, unit: u8, order: u8) -> Vec<Vec<u8>> {
+        let (inner, tos) = self.cook_inner(seen);
+        if !is_plain(&inner) {
+            return Vec::new();
+        }
+        let length = if outer { inner.len() } else { inner.len() - usize::from(inner[0] & 15) * 4 };
+        let unit = (8 << unit).max(length.div_ceil(80).next_multiple_of(8));
+        let mut pieces: Vec<Vec<u8>> = (0..length.div_ceil(unit))
+            .map(|at| {
+                let mut piece = inner.clone();
+                if outer && self.from_b4 {
+                    let (next, piece) = packet::cut_ipv6(4, &inner, unit, at, 1, self.number);
+                    return packet::ipv6(b4(self.b4), ours(self.nth >> 2), 0, next, &piece);
+                }
+                packet::cut_ipv4(&mut piece, unit, at, 1);
+                if self.from_b4 { self.encapsulate(piece, tos) } else { piece }
+            })
+            .collect();
+        let at = usize::from(order >> 3) % pieces.len();
+        match order & 7 {
+            0 => pieces.reverse(),
+            1 => pieces.rotate_left(at),
+            2 => drop(pieces.remove(at)),
+            3 => pieces.insert(0, pieces[at].clone()),
+            4 => pieces.push(pieces[at].clone()),
+            5 => self.edit_whole(&mut pieces[at]),
+            _ => {}
+        }
+        pieces
+    }
+
+    fn cook_inner(&self, seen: &Seen) -> (Vec<u8>, u8) {
         let inner = if self.from_b4 { self.host_packet(seen) } else { self.remote_packet(seen) };
-        let bytes = self.edit_inner(inner.bytes());
-        let mut bytes = if self.from_b4 { self.encapsulate(bytes, inner.tos) } else { bytes };
+        (self.edit_inner(inner.bytes()), inner.tos)
+    }
+
+    fn edit_whole(&self, bytes: &mut Vec<u8>) {
         for edit in &self.edits {
             match *edit {
-                Edit::Outer { at, value } => patch(&mut bytes, at, value),
+                Edit::Outer { at, value } => patch(bytes, at, value),
                 Edit::Truncate { to } => bytes.truncate(to.into()),
                 Edit::Inner { .. } | Edit::Cut { .. } | Edit::Trailer { .. } => {}
                 Edit::Extension { .. } | Edit::CutOuter { .. } => {}
             }
         }
-        bytes
     }
 
     fn host(&self) -> Ipv4Addr {
@@ -70,7 +111,11 @@ impl Recipe {
     }
 
     fn port(&self) -> u16 {
-        5000 + u16::from(self.flags >> 6)
+        5000 + u16::from(self.flags >> 6) + u16::from(self.port)
+    }
+
+    fn tcp_flags(&self) -> u8 {
+        [0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, self.flags & 0x3f][usize::from(self.flags & 7)]
     }
 
     fn known(&self, seen: &Seen) -> Known {
@@ -80,12 +125,13 @@ impl Recipe {
     }
 
     fn ip(&self, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: Vec<u8>) -> Ip {
-        let ttl = [64, 1, 2, 0, 255, 128][usize::from(self.ttl % 8).min(5)];
+        let ttl = [64, 128, 255, 2, 64, 64, 64, 1][usize::from(self.ttl % 8)];
         let tos = [0, 1, 2, 3, 0xb8, 0x03, 0x02, 0xff][usize::from(self.ttl / 8)];
         let options: &[u8] = match self.size >> 4 {
-            13 => &[1, 1, 1, 0],
+            13 if self.number & 1 == 0 => &[1, 1, 1, 0],
+            13 => &[0x5e, 4, 0, 0],
             14 => &[0x94, 4, 0, 0],
-            15 => &[7, 7, 4, 0, 0, 0, 0, 0],
+            15 if self.number & 7 == 0 => &[7, 7, 4, 0, 0, 0, 0, 0],
             _ => &[],
         };
         Ip { source, destination, protocol, ttl, tos, number: self.number, options, payload }
@@ -97,7 +143,7 @@ impl Recipe {
 
     fn host_packet(&self, seen: &Seen) -> Ip {
         let known = self.known(seen);
-        let (host, port, flags) = (self.host(), self.port(), self.flags & 0x3f);
+        let (host, port, flags) = (self.host(), self.port(), self.flags);
         let to = SocketAddrV4::new(remote(self.remote), [80, 53, 443, 25][usize::from(self.class & 3)]);
         let far = |protocol, payload| self.ip(host, *to.ip(), protocol, payload);
         let quoted = |source: SocketAddrV4, target: SocketAddrV4, protocol| {
@@ -110,7 +156,7 @@ impl Recipe {
         };
         match self.shape % 16 {
             0 | 1 => far(UDP, packet::udp(port, to.port(), self.size())),
-            2 | 3 => far(TCP, packet::tcp(port, to.port(), flags, self.size())),
+            2 | 3 => far(TCP, packet::tcp(port, to.port(), self.tcp_flags(), self.size())),
             4 => far(ICMP, packet::icmp(8, 0, [port, 1], &vec![7; self.size()])),
             5 => far(ICMP, packet::icmp([13, 0, 17, 5][usize::from(flags & 3)], 0, [port, 1], b"ping")),
             6 => {
@@ -129,7 +175,7 @@ impl Recipe {
                 host,
                 *known.external.ip(),
                 TCP,
-                packet::tcp(port, known.external.port(), flags, self.size()),
+                packet::tcp(port, known.external.port(), self.tcp_flags(), self.size()),
             ),
             9 => {
                 let quoted = quoted(known.external, SocketAddrV4::new(host, port), known.protocol);
@@ -139,7 +185,7 @@ impl Recipe {
                 let payload = match flags & 3 {
                     0 => packet::icmp(8, 0, [port, 1], &vec![7; self.size()]),
                     1 => packet::udp(port, 53, self.size()),
-                    2 => packet::tcp(port, 80, flags, 0),
+                    2 => packet::tcp(port, 80, self.tcp_flags(), 0),
                     _ => vec![1; 30],
                 };
                 self.ip(host, AFTR_IPV4, [ICMP, UDP, TCP, 47][usize::from(flags & 3)], payload)
@@ -150,7 +196,7 @@ impl Recipe {
                 *known.remote.ip(),
                 known.protocol,
                 match known.protocol {
-                    TCP => packet::tcp(port, known.remote.port(), flags, self.size()),
+                    TCP => packet::tcp(port, known.remote.port(), self.tcp_flags(), self.size()),
                     UDP => packet::udp(port, known.remote.port(), self.size()),
                     _ => packet::icmp(8, 0, [port, 2], b"ping"),
                 },
@@ -161,13 +207,17 @@ impl Recipe {
 
     fn remote_packet(&self, seen: &Seen) -> Ip {
         let known = self.known(seen);
-        let flags = self.flags & 0x3f;
+        let flags = self.flags;
         let to = known.external;
-        let from = if self.remote == 0 { known.remote } else { SocketAddrV4::new(remote(self.remote), 80) };
+        let from = match self.remote {
+            0..4 => known.remote,
+            other => SocketAddrV4::new(remote(other - 3), 80),
+        };
+        let from = SocketAddrV4::new(*from.ip(), from.port().wrapping_add(self.port.into()));
         let near = |protocol, payload| self.ip(*from.ip(), *to.ip(), protocol, payload);
         match self.shape % 16 {
             0 | 1 => near(UDP, packet::udp(from.port(), to.port(), self.size())),
-            2 | 3 => near(TCP, packet::tcp(from.port(), to.port(), flags, self.size())),
+            2 | 3 => near(TCP, packet::tcp(from.port(), to.port(), self.tcp_flags(), self.size())),
             4 => near(
                 ICMP,
                 packet::icmp([0, 14][usize::from(flags & 1)], 0, [to.port(), 1], &vec![7; self.size()]),
@@ -187,7 +237,7 @@ impl Recipe {
                 *from.ip(),
                 POOL_ADDRESS,
                 TCP,
-                packet::tcp(80, 1024 + u16::from(self.number), flags, 0),
+                packet::tcp(80, 1024 + u16::from(self.number), self.tcp_flags(), 0),
             ),
             9 => self.ip(*from.ip(), POOL_ADDRESS, UDP, packet::udp(80, 1024 + u16::from(self.number), 10)),
             10 | 11 => {
@@ -207,7 +257,7 @@ impl Recipe {
             _ => near(
                 known.protocol,
                 match known.protocol {
-                    TCP => packet::tcp(from.port(), to.port(), flags, self.size()),
+                    TCP => packet::tcp(from.port(), to.port(), self.tcp_flags(), self.size()),
                     UDP => packet::udp(from.port(), to.port(), self.size()),
                     _ => packet::icmp(0, 0, [to.port(), 1], b"pong"),
                 },
@@ -258,7 +308,7 @@ impl Recipe {
     }
 
     fn encapsulate(&self, inner: Vec<u8>, tos: u8) -> Vec<u8> {
-        let class = tos & !3 | [tos & 3, 0, 3, 1][usize::from(self.nth & 3)];
+        let class = tos & !3 | [tos & 3, tos & 3, tos & 3, 0, 1, 3, 3, tos & 3][usize::from(self.nth)];
         let (mut next, mut payload) = (4, inner);
         for edit in &self.edits {
             match *edit {
@@ -288,7 +338,7 @@ fn remote(number: u8) -> Ipv4Addr {
     match number {
         5 => Ipv4Addr::new(10, 99, 0, 1),
         6 => Ipv4Addr::new(192, 0, 2, 10),
-        7 => Ipv4Addr::new(100, 64, 0, 1),
+        7 => Ipv4Addr::new(8, 8, 8, 8),
         near => Ipv4Addr::new(203, 0, 113, 1 + near),
     }
 }

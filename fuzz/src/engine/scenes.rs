@@ -97,7 +97,7 @@ const VARIANTS: &[Lines] = &[
     ),
     Lines(
         "access-mtu = 1540\nanswer-unknown-b4 = true\nstate-migrate = false\nv6-v4-dscp-preservation = false\n\
-         ecn = \"compat\"\nhop-limit = 255\n[softwire.mss-clamping]\nenable = false",
+         ecn = \"compat\"\nhop-limit = 255\nptb-clamp = true\n[softwire.mss-clamping]\nenable = false",
         "filtering-type = \"address-and-port-dependent\"",
         r#"[nat.port-quota]
 tcp = 5

@@ -9,6 +9,10 @@ pub(super) enum Step {
     Raw { from_b4: bool, bytes: Vec<u8> },
     /// A packet that is valid but for what the edits do.
     Packet(Recipe),
+    /// All pieces of such a packet, or nearly all.
+    Pieces { recipe: Recipe, outer: bool, unit: u8, order: u8 },
+    /// Many that differ in one thing.
+    Burst { recipe: Recipe, count: u8, by: u8 },
     /// Time passes; the engine is called whenever it asks to be, or a good deal too late.
     Wait { millis: u64, late: bool },
     /// Another configuration.
@@ -33,6 +37,8 @@ pub(super) struct Recipe {
     pub(super) number: u8,
     /// Which of the mappings seen lately.
     pub(super) nth: u8,
+    /// Added to the sender's port.
+    pub(super) port: u8,
     pub(super) edits: Vec<Edit>,
 }
 
@@ -83,8 +89,14 @@ impl Step {
     fn read(source: &mut Unstructured<'_>) -> Result<Step> {
         let kind: u8 = source.arbitrary()?;
         Ok(match kind % 16 {
-            0..=5 => Step::Packet(Recipe::read(source, true, kind / 16)?),
-            6..=10 => Step::Packet(Recipe::read(source, false, kind / 16)?),
+            0..=4 => Step::Packet(Recipe::read(source, true, kind / 16)?),
+            6..=8 => Step::Packet(Recipe::read(source, false, kind / 16)?),
+            5 | 9 => {
+                let [how, order]: [u8; 2] = source.arbitrary()?;
+                let recipe = Recipe::read(source, kind % 16 == 5, kind / 16)?;
+                Step::Pieces { recipe, outer: how & 0x80 != 0, unit: how & 7, order }
+            }
+            10 => Step::burst(source, kind / 16)?,
             11 => {
                 let length = usize::from(source.arbitrary::<u8>()?).min(source.len());
                 Step::Raw { from_b4: kind & 0x10 != 0, bytes: source.bytes(length)?.to_vec() }
@@ -98,11 +110,20 @@ impl Step {
                 family: (kind & 0x80 != 0).then_some(kind / 16 % 8),
                 variant: source.arbitrary()?,
             },
+            15 if kind & 0x80 != 0 => Step::burst(source, (kind / 16) & 7)?,
             _ => Step::Purge {
                 b4: source.arbitrary()?,
                 length: [128, 64, 56, 48, 0][usize::from(kind / 16) % 5],
             },
         })
+    }
+}
+
+impl Step {
+    fn burst(source: &mut Unstructured<'_>, shape: u8) -> Result<Step> {
+        let [count, by]: [u8; 2] = source.arbitrary()?;
+        let recipe = Recipe::read(source, by & 0x80 == 0, shape)?;
+        Ok(Step::Burst { recipe, count: count % 40, by })
     }
 }
 
@@ -121,9 +142,10 @@ impl Recipe {
             size,
             number,
             nth: more & 7,
+            port: 0,
             edits: Vec::new(),
         };
-        for _ in 0..more >> 5 & 3 {
+        for _ in 0..[0, 0, 0, 0, 1, 1, 2, 3][usize::from(more >> 5)] {
             recipe.edits.push(Edit::read(source)?);
         }
         Ok(recipe)
