@@ -181,7 +181,7 @@ fn join(pieces: &[V6<'_>]) -> Vec<u8> {
     packet::ipv6(first.source(), first.destination(), 0, first.bytes[40], &payload)
 }
 
-fn passes_through(config: &Config, destination: Ipv4Addr) -> bool {
+pub(super) fn passes_through(config: &Config, destination: Ipv4Addr) -> bool {
     config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
 }
 

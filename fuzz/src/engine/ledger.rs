@@ -2,29 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::time::Duration;
 
 use aftr::engine::{Aftr, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol};
 use aftr_config::Config;
+
+use super::packet;
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     mappings: BTreeMap<(u8, SocketAddrV4), MappingRecord>,
     grants: BTreeMap<(Ipv4Addr, u16), Grant>,
     latest: Instant,
+    /// When a port that was freed may be somebody's again (RFC 6888 REQ-8).
+    held: BTreeMap<(u8, SocketAddrV4), Instant>,
 }
 
 impl Ledger {
-    pub(super) fn note(&mut self, event: Event, now: Instant) {
+    pub(super) fn note(&mut self, event: Event, now: Instant, config: &Config) {
         assert!(event.at >= self.latest && event.at <= now, "an event out of time: {event:?} at {now:?}");
         self.latest = event.at;
         match event.kind {
             EventKind::MappingCreated(record) => {
                 let before = self.mappings.insert((record.protocol as u8, record.external), record);
                 assert_eq!(before, None, "created twice");
+                let held = self.held.get(&(record.protocol as u8, record.external));
+                assert!(held.is_none_or(|&until| event.at >= until), "held down: {record:?}");
             }
             EventKind::MappingRemoved(record) => {
                 let made = self.mappings.remove(&(record.protocol as u8, record.external));
                 assert_eq!(made, Some(record), "removed as something else than it was made");
+                // The ports of an own range are its subscriber's before and after.
+                if config.nat.deterministic.is_none() && config.nat.hold_down_max.is_none() {
+                    let seconds = config.nat.timers.hold_down_timeout.into();
+                    let until = event.at + Duration::from_secs(seconds);
+                    self.held.insert((record.protocol as u8, record.external), until);
+                }
             }
             EventKind::PortSetGranted(grant) => {
                 let before = self.grants.insert((grant.external, grant.first_port), grant);
@@ -45,6 +58,21 @@ impl Ledger {
             }
             EventKind::Refused { count, .. } => assert!(count > 0),
         }
+    }
+
+    /// The mapping at an external end; `number` is the protocol's.
+    pub(super) fn mapping(&self, number: u8, external: SocketAddrV4) -> Option<&MappingRecord> {
+        let protocol = match number {
+            packet::TCP => Protocol::Tcp,
+            packet::UDP => Protocol::Udp,
+            _ => Protocol::Icmp,
+        };
+        self.mappings.get(&(protocol as u8, external))
+    }
+
+    /// A limit on held ports may have come, which frees them early.
+    pub(super) fn reconfigured(&mut self) {
+        self.held.clear();
     }
 
     /// Every table against every other, and against the ledger.

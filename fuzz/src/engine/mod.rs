@@ -9,5 +9,6 @@ mod view;
 mod play;
 mod judge;
 mod ledger;
+mod paths;
 
 pub use play::engine;

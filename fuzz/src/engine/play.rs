@@ -11,6 +11,7 @@ use ipnet::Ipv6Net;
 
 use super::judge::{self, Fate};
 use super::ledger::Ledger;
+use super::paths::judge_path;
 use super::recipe::{self, Known, Seen};
 use super::scenes;
 use super::story::{Recipe, Step, Story};
@@ -144,6 +145,9 @@ impl Player {
             judge::judge(&fate, self.config, self.kernel_ttl);
         }
         self.after(Some(verdict));
+        if !self.is_echo {
+            judge_path(&fate, &self.ledger, self.config);
+        }
     }
 
     fn drain(&mut self, left: &mut Vec<(Vec<u8>, Side)>) {
@@ -208,7 +212,10 @@ impl Player {
         let config = scenes::config(family, variant);
         let before = self.aftr.gauges();
         match self.aftr.reconfigure(config, self.now) {
-            Ok(()) => self.config = config,
+            Ok(()) => {
+                self.config = config;
+                self.ledger.reconfigured();
+            }
             Err(keys) => assert!(!keys.is_empty() && self.aftr.gauges() == before),
         }
         self.after(None);
@@ -241,7 +248,7 @@ impl Player {
     fn fetch_events(&mut self) {
         while let Some(event) = self.aftr.poll_event() {
             format!("{event:?}").hash(&mut self.digest);
-            self.ledger.note(event, self.now);
+            self.ledger.note(event, self.now, self.config);
         }
     }
 

@@ -45,13 +45,18 @@ impl<'a> V4<'a> {
         u16::from_be_bytes([self.bytes[6], self.bytes[7]]) & 0x3fff != 0
     }
 
+    /// A piece of a datagram that is not the first: it has no ports.
+    pub(super) fn is_later_piece(&self) -> bool {
+        u16::from_be_bytes([self.bytes[6], self.bytes[7]]) & 0x1fff != 0
+    }
+
     pub(super) fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header()..]
     }
 
     /// Type, when it is a whole ICMP message.
     pub(super) fn icmp_type(&self) -> Option<u8> {
-        (self.protocol() == ICMP && !self.is_fragment() && self.payload().len() >= 8)
+        (self.protocol() == ICMP && !self.is_later_piece() && self.payload().len() >= 8)
             .then(|| self.payload()[0])
     }
 
