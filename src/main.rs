@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{b4, check, exit_code, lab, replay, run};
+use aftr::commands::{b4, check, exit_code, explain, lab, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -32,6 +32,8 @@ enum Command {
     B4(b4::Arguments),
     /// Run captures through the engine and say what becomes of each packet
     Replay(replay::Arguments),
+    /// Explain one packet: every decision on its path, with its rule, and the verdict
+    Explain(explain::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::run(arguments),
         Command::B4(arguments) => b4::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("aftr: {error:#}");

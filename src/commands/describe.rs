@@ -209,7 +209,8 @@ fn tcp_details(f: &mut Formatter<'_>, header: &Tcp, segment: &[u8]) -> fmt::Resu
     Ok(())
 }
 
-fn mss(mut options: &[u8]) -> Option<u16> {
+/// The MSS that TCP options ask for.
+pub(super) fn mss(mut options: &[u8]) -> Option<u16> {
     loop {
         match options {
             [1, rest @ ..] => options = rest,

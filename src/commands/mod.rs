@@ -6,6 +6,7 @@ pub mod check;
 pub mod b4;
 pub mod lab;
 pub mod replay;
+pub mod explain;
 mod describe;
 mod outcome;
 

@@ -4,17 +4,18 @@
 //! |---|---|
 //! | 0 | done; a daemon: stopped as it was told to |
 //! | 1 | failed while it worked |
-//! | 2 | the command line or the configuration is wrong |
+//! | 2 | the command line, the configuration or what they name is wrong |
 //! | 3 | this host lacks something: a permission, a device, a setting |
 
 use std::process::ExitCode;
 
+use crate::commands::explain::InputError;
 use crate::daemon::{LoadError, StartError};
 
 /// The exit status for a command that ended with `error`.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<LoadError>() {
+    if error.is::<LoadError>() || error.is::<InputError>() {
         ExitCode::from(2)
     } else if error.is::<StartError>() {
         ExitCode::from(3)

@@ -47,6 +47,15 @@ fn log(event: Event) {
         EventKind::PoolLow { pool_id, percent } => {
             tracing::info!(pool_id, percent, "pool has room again");
         }
+        EventKind::TableHigh { table, percent } => {
+            tracing::warn!(table = table.name(), percent, "table is nearly full: raise its limit");
+        }
+        EventKind::TableLow { table, percent } => {
+            tracing::info!(table = table.name(), percent, "table has room again");
+        }
+        EventKind::EcnAnomalies { count } => {
+            tracing::warn!(count, "ECN of inner and outer packets do not fit: a router or B4 marks wrongly");
+        }
         EventKind::Refused { reason, count } => {
             tracing::warn!(reason = %reason.name(), count, "new mappings were refused");
         }

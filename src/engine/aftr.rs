@@ -1,10 +1,8 @@
 //! The public face of the engine.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use aftr_config::Config;
-use ipnet::Ipv6Net;
 
 use super::counters::Counters;
 use super::event::Event;
@@ -14,7 +12,7 @@ use super::from_internet::packet_from_internet;
 use super::held_syn::HeldSyns;
 use super::identification::IpIdentifications;
 use super::limiter::Limiter;
-use super::mapping::{Layout, Mappings, Pool, Ports, addresses_of};
+use super::mapping::{Mappings, Pool, Ports, addresses_of};
 use super::notice::{Events, Notices};
 use super::pass_through::PassThrough;
 use super::refusal::Refusal;
@@ -23,10 +21,9 @@ use super::session::Sessions;
 use super::settings::Settings;
 use super::softwire::{Identifications, Reassembly, Softwires};
 use super::subscriber::{Admission, Subscribers};
-use super::table::NONE;
+use super::table_notice::TableNotices;
 use super::time::Instant;
 use super::verdict::Verdict;
-use super::view::{Gauges, MappingView, SubscriberView};
 use super::warm::BATCH;
 use crate::wire::{Packet, Side};
 
@@ -62,6 +59,7 @@ pub struct Aftr {
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
+    pub(super) table_notices: TableNotices,
     pub(super) outbox: VecDeque<(Packet, Side)>,
 }
 
@@ -94,6 +92,7 @@ impl Aftr {
             counters: Counters::default(),
             events: Events::default(),
             notices: Notices::default(),
+            table_notices: TableNotices::default(),
             outbox: VecDeque::new(),
         };
         aftr.enter_statics(now);
@@ -190,6 +189,8 @@ impl Aftr {
         self.expire_fragments(now);
         self.release_port_sets(now);
         self.tell_refusals(now);
+        self.watch_tables(now);
+        self.tell_ecn_anomalies(now);
         self.counters.events_lost = self.events.lost;
     }
 
@@ -206,6 +207,7 @@ impl Aftr {
             self.ports.next_due(),
             self.pool.next_emptied(),
             self.next_refusal(),
+            self.next_ecn_notice(),
         ]
         .into_iter()
         .flatten()
@@ -228,103 +230,6 @@ impl Aftr {
         &self.counters
     }
 
-    /// How many live in each table; costs nothing, whatever the tables hold.
-    #[must_use]
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
-            subscribers: self.subscribers.slab.len(),
-            softwires: self.softwires.slab.len(),
-            mappings: self.mappings.slab.len(),
-            sessions: self.sessions.slab.len(),
-            reassembling: self.reassembly.len(),
-            fragmented: self.fragments.len(),
-        }
-    }
-
-    /// Takes over a changed configuration; what it still allows lives on.
-    ///
-    /// # Errors
-    /// The keys that cannot change while the engine runs; then nothing has changed.
-    pub fn reconfigure(&mut self, config: &Config, now: Instant) -> Result<(), Vec<&'static str>> {
-        let fixed = fixed_keys_that_differ(&self.settings.config, config);
-        if !fixed.is_empty() {
-            return Err(fixed);
-        }
-        self.settings = Settings::new(config, self.settings.ttl);
-        self.reassembly.limit(&config.softwire.reassembly);
-        self.fragments.limit(&config.nat.fragments);
-        self.pool.update(config);
-        self.ports.extend_to(self.pool.addresses.len());
-        self.end_retired_mappings(now);
-        let refused: Vec<Ipv6Net> = self
-            .softwires
-            .slab
-            .iter()
-            .filter(|(_, softwire)| !self.settings.allows_b4(softwire.b4))
-            .map(|(_, softwire)| Ipv6Net::from(softwire.b4))
-            .collect();
-        refused.into_iter().for_each(|b4| {
-            self.purge(b4, now);
-        });
-        Ok(())
-    }
-
-    /// Ends every mapping of every subscriber inside `prefix` (RFC 7785 section 4.6); says how many.
-    pub fn purge(&mut self, prefix: Ipv6Net, now: Instant) -> usize {
-        self.purge_passed_through(prefix);
-        self.purge_mappings(prefix, now)
-    }
-
-    /// Every mapping that lives, in no particular but a repeatable order.
-    pub fn mappings(&self, now: Instant) -> impl Iterator<Item = MappingView> + '_ {
-        self.mappings.slab.iter().map(move |(_, mapping)| MappingView {
-            b4: self.softwires.slab[mapping.softwire].b4,
-            protocol: mapping.protocol,
-            internal: mapping.internal(),
-            external: mapping.external(),
-            age: Duration::from_secs((now.millis() / 1000).saturating_sub(u64::from(mapping.made))),
-            idle: Duration::from_millis(u64::from(mapping.last_seen.age(now))),
-            sessions: mapping.sessions,
-            is_static: mapping.is_static,
-        })
-    }
-
-    /// Every subscriber that holds something, in no particular but a repeatable order.
-    pub fn subscribers(&self) -> impl Iterator<Item = SubscriberView> + '_ {
-        self.subscribers.slab.iter().map(|(id, _)| self.subscriber_view(id))
-    }
-
-    fn subscriber_view(&self, id: u32) -> SubscriberView {
-        let subscriber = &self.subscribers.slab[id];
-        let mut view = SubscriberView {
-            prefix: self.settings.subscriber_net(subscriber.prefix),
-            external: (subscriber.address != NONE).then(|| self.pool.ip(subscriber.address)),
-            softwires: Vec::new(),
-            port_sets: Vec::new(),
-            mappings: subscriber.mappings,
-            sessions: subscriber.sessions,
-            from_b4: (0, 0),
-            to_b4: (0, 0),
-        };
-        let mut next = subscriber.first_softwire;
-        while next != NONE {
-            let softwire = &self.softwires.slab[next];
-            view.softwires.push(softwire.b4);
-            view.from_b4.0 += softwire.from_b4.packets;
-            view.from_b4.1 += softwire.from_b4.octets;
-            view.to_b4.0 += softwire.to_b4.packets;
-            view.to_b4.1 += softwire.to_b4.octets;
-            next = softwire.next;
-        }
-        let mut next = subscriber.first_port_set;
-        while next != NONE {
-            let (_, ports) = self.pool.extent(next);
-            view.port_sets.push((*ports.start(), *ports.end()));
-            next = self.pool.port_set(next).next;
-        }
-        view
-    }
-
     /// The subscriber that an admission names, when it exists.
     #[inline]
     pub(super) fn subscriber_of(&self, admission: Admission) -> Option<u32> {
@@ -335,29 +240,4 @@ impl Aftr {
             Admission::Open(subscriber) => subscriber,
         }
     }
-}
-
-/// What the tables were shaped by at the start.
-fn fixed_keys_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
-    let deterministic_pool = old.nat.deterministic.is_some()
-        && old.nat.external_ip_address_pool != new.nat.external_ip_address_pool;
-    // RFC 7422: whose ports are whose follows from the order of the prefixes.
-    let deterministic_prefixes =
-        old.nat.deterministic.is_some() && old.softwire.b4_prefixes != new.softwire.b4_prefixes;
-    let differences = [
-        ("softwire.aftr-ipv6-addr", old.softwire.aftr_ipv6_addr != new.softwire.aftr_ipv6_addr),
-        ("softwire.subscriber-mask-v6", old.softwire.subscriber_mask_v6 != new.softwire.subscriber_mask_v6),
-        ("nat.external-port-range", old.nat.external_port_range != new.nat.external_port_range),
-        ("nat.port-set.port-set-size", Layout::new(&old.nat) != Layout::new(&new.nat)),
-        ("nat.deterministic", old.nat.deterministic != new.nat.deterministic),
-        ("nat.external-ip-address-pool (with nat.deterministic)", deterministic_pool),
-        ("softwire.b4-prefixes (with nat.deterministic)", deterministic_prefixes),
-        ("softwire.reassembly.limit", old.softwire.reassembly.limit != new.softwire.reassembly.limit),
-        ("nat.fragments.limit", old.nat.fragments.limit != new.nat.fragments.limit),
-        ("nat.mapping-limits", old.nat.tables != new.nat.tables),
-        ("nat.syn-held-max", old.nat.syn_held_max != new.nat.syn_held_max),
-        ("nat.mapping-table", old.nat.mapping_table != new.nat.mapping_table),
-        ("dataplane", old.dataplane != new.dataplane),
-    ];
-    differences.into_iter().filter(|&(_, differs)| differs).map(|(key, _)| key).collect()
 }

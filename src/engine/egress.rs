@@ -8,6 +8,7 @@ use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::Ipv4;
+use crate::wire::tcp::{self, Tcp, flag};
 use aftr_config::{DfPolicy, Protocol};
 
 /// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
@@ -139,9 +140,22 @@ impl Aftr {
         self.path_mtu(softwire, now) - (config.access_mtu - config.tunnel_mtu())
     }
 
-    /// What a SYN may ask for at most; none leaves it alone. A path that takes less asks for less.
+    /// Lowers the MSS of a SYN or SYN-ACK that enters or left this softwire.
     #[inline]
-    pub(super) fn mss_limit(&self, softwire: u32, now: Instant) -> Option<u16> {
+    pub(super) fn clamp_mss(&self, packet: &mut Packet, flow: &Flow, softwire: u32, now: Instant) {
+        if flow.flags & flag::SYN == 0 {
+            return;
+        }
+        if let Some(limit) = self.mss_limit(softwire, now) {
+            let segment = &mut packet.bytes_mut()[flow.offset..];
+            if Tcp::view(segment).is_some() {
+                tcp::clamp_mss(segment, limit);
+            }
+        }
+    }
+
+    /// What a SYN may ask for at most; none leaves it alone. A path that takes less asks for less.
+    fn mss_limit(&self, softwire: u32, now: Instant) -> Option<u16> {
         const TCP_AND_IPV4: u16 = 40;
         let limit = self.settings.mss_limit()?;
         let is_narrow = self.softwires.slab[softwire].path_mtu(now).is_some();

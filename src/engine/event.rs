@@ -52,6 +52,25 @@ pub enum EventKind {
         /// Port sets in use, in percent.
         percent: u8,
     },
+    /// A table crossed 80 % of its limit, or 95 % (RFC 6333 section 6.3).
+    TableHigh {
+        /// Which.
+        table: Table,
+        /// In use, in percent.
+        percent: u8,
+    },
+    /// A table fell below 70 % again.
+    TableLow {
+        /// Which.
+        table: Table,
+        /// In use, in percent.
+        percent: u8,
+    },
+    /// Inner and outer ECN came in pairs that no honest path makes (RFC 6040 section 4.2); sent at most every 60 s.
+    EcnAnomalies {
+        /// How many since the last one.
+        count: u64,
+    },
     /// New mappings were refused; sent at most every 10 s, with the number since the last one.
     Refused {
         /// The counter that counted them.
@@ -59,6 +78,48 @@ pub enum EventKind {
         /// How many.
         count: u64,
     },
+}
+
+/// What an engine keeps, within the limits of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// `limit-subscribers`
+    Subscribers,
+    /// `limit-softwires`
+    Softwires,
+    /// `limit-port-mappings`
+    Mappings,
+    /// `limit-sessions`
+    Sessions,
+    /// `[softwire.reassembly]`
+    Reassembly,
+    /// `[nat.fragments]`
+    Fragments,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Table; 6] = [
+        Table::Subscribers,
+        Table::Softwires,
+        Table::Mappings,
+        Table::Sessions,
+        Table::Reassembly,
+        Table::Fragments,
+    ];
+
+    /// What it is called in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Subscribers => "subscribers",
+            Table::Softwires => "softwires",
+            Table::Mappings => "mappings",
+            Table::Sessions => "sessions",
+            Table::Reassembly => "reassembly",
+            Table::Fragments => "fragments",
+        }
+    }
 }
 
 /// Ports of an external address that belong to a subscriber for a while.

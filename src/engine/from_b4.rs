@@ -143,7 +143,7 @@ fn translate_from_b4(
     translate::rewrite(packet.bytes_mut(), flow, End::Source, *external.ip(), external.port());
     egress::write_tos(packet, inner.tos);
     egress::write_identification(packet, identification);
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(softwire, now));
+    aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(inner.datagram, flow, identification, softwire);
     match call {
         None => Ok(aftr.send_to_internet(packet)),

@@ -89,7 +89,7 @@ fn translate_from_internet(
     aftr.seen_from_internet(mapping, flow, now);
     let internal = aftr.mappings.slab[mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(softwire, now));
+    aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_into(packet, softwire, now))
 }

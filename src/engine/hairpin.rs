@@ -95,7 +95,7 @@ pub(super) fn deliver(
     aftr.seen_from_internet(call.mapping, flow, now);
     let internal = aftr.mappings.slab[call.mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
-    translate::clamp_mss(packet.bytes_mut(), flow, aftr.mss_limit(call.softwire(aftr), now));
+    aftr.clamp_mss(packet, flow, call.softwire(aftr), now);
     aftr.counters.hairpinned.count(packet.len());
     aftr.send_hairpinned(packet, call.mapping, now)
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddrV4};
 
 use super::aftr::Aftr;
 use super::icmp_error::push_error;
-use super::inner::Inner;
+use super::inner::{Inner, is_martian};
 use super::refusal::Answer;
 use super::seed::HashKey;
 use super::softwire::Tunnel;
@@ -155,6 +155,16 @@ impl Aftr {
     fn reject_syn(&mut self, syn: &HeldSyn, now: Instant) {
         const UNREACHABLE: u8 = 3;
         const PORT: u8 = 3;
+        // The configuration may have changed since it came.
+        let settings = &self.settings;
+        let is_lost = self.pool.find(*syn.attacked.ip()).is_none()
+            || match syn.tunnel {
+                Some(tunnel) => !settings.allows_b4(tunnel.b4),
+                None => is_martian(*syn.caller.ip()) && !settings.may_pass_through(*syn.caller.ip()),
+            };
+        if is_lost {
+            return;
+        }
         let limits = &self.settings.config.icmp;
         let subscriber = syn.tunnel.map(|tunnel| self.settings.subscriber_prefix(tunnel.b4));
         let allowed = self.limiter.syn_reject(limits, now)

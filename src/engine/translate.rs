@@ -7,7 +7,6 @@ use super::transport::Flow;
 use crate::wire::checksum::Delta;
 use crate::wire::icmpv4::Icmpv4;
 use crate::wire::ipv4::Ipv4;
-use crate::wire::tcp::{self, Tcp, flag};
 use crate::wire::udp::Udp;
 use aftr_config::Protocol;
 
@@ -69,20 +68,6 @@ pub(super) fn rewrite_port(segment: &mut [u8], protocol: Protocol, end: End, por
             let delta = Delta::NONE.word(header.identifier.get(), port);
             header.identifier = port.into();
             header.checksum = delta.apply(header.checksum.get()).into();
-        }
-    }
-}
-
-/// Lowers the MSS of a SYN or SYN-ACK.
-#[inline]
-pub(super) fn clamp_mss(packet: &mut [u8], flow: &Flow, limit: Option<u16>) {
-    if flow.flags & flag::SYN == 0 {
-        return;
-    }
-    if let Some(limit) = limit {
-        let segment = &mut packet[flow.offset..];
-        if Tcp::view(segment).is_some() {
-            tcp::clamp_mss(segment, limit);
         }
     }
 }

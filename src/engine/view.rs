@@ -6,6 +6,10 @@ use std::time::Duration;
 use aftr_config::Protocol;
 use ipnet::Ipv6Net;
 
+use super::aftr::Aftr;
+use super::table::NONE;
+use super::time::Instant;
+
 /// How many live in each table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -63,4 +67,69 @@ pub struct SubscriberView {
     pub from_b4: (u64, u64),
     /// Inner packets and octets to its B4s.
     pub to_b4: (u64, u64),
+}
+
+impl Aftr {
+    /// How many live in each table; costs nothing, whatever the tables hold.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            subscribers: self.subscribers.slab.len(),
+            softwires: self.softwires.slab.len(),
+            mappings: self.mappings.slab.len(),
+            sessions: self.sessions.slab.len(),
+            reassembling: self.reassembly.len(),
+            fragmented: self.fragments.len(),
+        }
+    }
+
+    /// Every mapping that lives, in no particular but a repeatable order.
+    pub fn mappings(&self, now: Instant) -> impl Iterator<Item = MappingView> + '_ {
+        self.mappings.slab.iter().map(move |(_, mapping)| MappingView {
+            b4: self.softwires.slab[mapping.softwire].b4,
+            protocol: mapping.protocol,
+            internal: mapping.internal(),
+            external: mapping.external(),
+            age: Duration::from_secs((now.millis() / 1000).saturating_sub(u64::from(mapping.made))),
+            idle: Duration::from_millis(u64::from(mapping.last_seen.age(now))),
+            sessions: mapping.sessions,
+            is_static: mapping.is_static,
+        })
+    }
+
+    /// Every subscriber that holds something, in no particular but a repeatable order.
+    pub fn subscribers(&self) -> impl Iterator<Item = SubscriberView> + '_ {
+        self.subscribers.slab.iter().map(|(id, _)| self.subscriber_view(id))
+    }
+
+    fn subscriber_view(&self, id: u32) -> SubscriberView {
+        let subscriber = &self.subscribers.slab[id];
+        let mut view = SubscriberView {
+            prefix: self.settings.subscriber_net(subscriber.prefix),
+            external: (subscriber.address != NONE).then(|| self.pool.ip(subscriber.address)),
+            softwires: Vec::new(),
+            port_sets: Vec::new(),
+            mappings: subscriber.mappings,
+            sessions: subscriber.sessions,
+            from_b4: (0, 0),
+            to_b4: (0, 0),
+        };
+        let mut next = subscriber.first_softwire;
+        while next != NONE {
+            let softwire = &self.softwires.slab[next];
+            view.softwires.push(softwire.b4);
+            view.from_b4.0 += softwire.from_b4.packets;
+            view.from_b4.1 += softwire.from_b4.octets;
+            view.to_b4.0 += softwire.to_b4.packets;
+            view.to_b4.1 += softwire.to_b4.octets;
+            next = softwire.next;
+        }
+        let mut next = subscriber.first_port_set;
+        while next != NONE {
+            let (_, ports) = self.pool.extent(next);
+            view.port_sets.push((*ports.start(), *ports.end()));
+            next = self.pool.port_set(next).next;
+        }
+        view
+    }
 }

@@ -174,7 +174,6 @@ fn errors_of_our_own_can_be_muted() {
 fn types_that_have_no_place_behind_a_nat_are_dropped() {
     covers("5508-REQ-10c");
     covers("5508-REQ-11");
-    covers("5508-7.3");
     covers("M39");
     let mut bed = Bed::new();
     let external = bed.open_udp(A, 5000);

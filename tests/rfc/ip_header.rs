@@ -8,6 +8,7 @@ use crate::bed::*;
 fn what_may_be_cut_gets_an_identification_of_its_own_and_nothing_else_does() {
     covers("6864-5.3.1");
     covers("6864-atomic");
+    covers("7857-9/10");
     let mut bed = Bed::with("", "", ONE_ADDRESS);
     let id = |seen: Seen| u16::from_be_bytes([seen.bytes[4], seen.bytes[5]]);
     // Two homes that share an address send the same one to one destination.

@@ -324,6 +324,7 @@ fn hostile_beds() -> Vec<Bed> {
 /// `HOSTILE_ROUNDS=20000000 cargo test --release --test rfc nothing_panics` goes on for longer.
 #[test]
 fn whatever_bytes_come_nothing_panics_and_every_packet_is_counted_once() {
+    covers("INV-7");
     covers("INV-8");
     covers("M47");
     let rounds =

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use aftr::engine::{DropReason, TtlBy, Verdict};
+use aftr::engine::{DropReason, EventKind, TtlBy, Verdict};
 use aftr::wire::Side;
 
 use crate::bed::*;
@@ -148,6 +148,7 @@ fn the_flow_label_tells_flows_apart_and_never_changes_within_one() {
 #[test]
 fn a_transit_costs_one_hop_in_every_direction() {
     covers("2473-3.1-a");
+    covers("INV-4");
     covers("5508-7.2, 1812-5.3.1");
     let mut bed = Bed::new();
     let (a, b) = (bed.open_udp(A, 5000), bed.open_udp(B, 5000));
@@ -235,7 +236,6 @@ fn ecn_is_copied_into_the_tunnel() {
 #[test]
 fn ecn_out_of_the_tunnel_is_the_more_severe_of_both_in_all_16_cases() {
     covers("6040-4.2-a");
-    covers("6040-4.2-b");
     // Rows: inner Not-ECT, ECT(1), ECT(0), CE; columns: outer Not-ECT, ECT(1), ECT(0), CE.
     let table: [[Option<u8>; 4]; 4] = [
         [Some(0), Some(0), Some(0), None],
@@ -387,4 +387,24 @@ fn a_syn_asks_for_no_more_than_the_tunnel_takes() {
     assert_eq!(mss(&bed.up(A, with_mss(tcp(H, 5001, R1, 80, SYN), 1300)).to_internet()), 1300);
     let mut off = Bed::with("mss-clamping = { enable = false }", "", "");
     assert_eq!(mss(&off.up(A, with_mss(tcp(H, 5000, R1, 80, SYN), 1460)).to_internet()), 1460);
+}
+
+#[test]
+fn impossible_marks_are_told_of_once_a_minute() {
+    covers("6040-4.2-b");
+    let mut bed = Bed::new();
+    let packet = encapsulate(A, T, 2, 4, &[], &udp(H, 5000, R1, 80).bytes());
+    for _ in 0..1000 {
+        bed.send(&packet, Side::B4).to_internet();
+        bed.advance_millis(10);
+    }
+    let counts = |bed: &Bed| -> Vec<u64> {
+        let count = |kind: EventKind| {
+            if let EventKind::EcnAnomalies { count } = kind { Some(count) } else { None }
+        };
+        bed.events.iter().filter_map(|event| count(event.kind)).collect()
+    };
+    assert_eq!(counts(&bed), [1]);
+    bed.advance(61);
+    assert_eq!(counts(&bed), [1, 999]);
 }

@@ -1,8 +1,9 @@
 //! Section 3, RFC 7785: a subscriber is a prefix, and its B4 may change its address.
 
-use aftr::engine::{DropReason, EventKind};
+use aftr::engine::{DropReason, EventKind, Table, Verdict};
 
 use crate::bed::*;
+use crate::reassembly::outer_piece;
 
 #[test]
 fn the_mask_says_who_is_one_subscriber() {
@@ -148,4 +149,83 @@ fn the_operator_is_told_before_a_pool_runs_out() {
         })
         .collect();
     assert_eq!(told, [1, 9_999], "one notice at once, one after the interval with the count");
+}
+
+#[test]
+fn a_b4_that_a_new_configuration_refuses_is_refused_while_its_ports_are_held() {
+    covers("6333-11-c, 4213-3.6-b");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    let mut changed = config("", "", "");
+    changed.softwire.b4_prefixes = vec!["2001:db8:0:b00::/56".parse().expect("a prefix")];
+    bed.aftr.reconfigure(&changed, bed.now).expect("prefixes change without a restart");
+    bed.up(A, udp(H, 5000, R1, 80)).dropped(DropReason::V6Acl);
+    bed.down(udp(R1, 80, *external.ip(), external.port())).dropped(DropReason::NatNoMapping);
+    bed.up(B, udp(H, 5000, R1, 80)).to_internet();
+    // And welcome again when it is allowed again.
+    bed.aftr.reconfigure(&config("", "", ""), bed.now).expect("again");
+    bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    bed.advance(1000);
+    assert_eq!(bed.aftr.gauges().softwires, 0);
+}
+
+#[test]
+fn homes_of_an_address_that_leaves_the_pool_get_another_at_once() {
+    covers("6333-8.1-a");
+    let pool =
+        |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
+    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    let old = bed.open_udp(A, 5000);
+    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    let new = bed.open_udp(A, 5000);
+    assert_eq!((old.ip().octets()[3], new.ip().octets()[3]), (1, 2));
+    bed.open_udp(A, 5001);
+    // The old address comes back while its ports are still held: the pairing stays.
+    let both =
+        "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\", \"192.0.2.2\"]";
+    bed.aftr.reconfigure(&config("", "", both), bed.now).expect("pools change");
+    for port in 6000..6100 {
+        assert_eq!(bed.open_udp(A, port).ip(), new.ip());
+    }
+    bed.advance(10_000);
+    assert_eq!((bed.aftr.gauges().subscribers, bed.aftr.gauges().softwires), (0, 0));
+}
+
+#[test]
+fn a_syn_that_waits_for_an_address_that_left_is_forgotten() {
+    covers("5382-REQ-4");
+    let pool =
+        |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
+    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    assert_eq!(bed.down(tcp(R1, 80, [192, 0, 2, 1].into(), 2000, SYN)).verdict, Verdict::Hold);
+    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    assert!(bed.advance(10).is_empty());
+}
+
+#[test]
+fn the_operator_is_told_before_a_table_is_full() {
+    covers("6333-6.3-r");
+    let mut bed = Bed::with("", "", "[nat.mapping-limits]\nlimit-port-mappings = 100");
+    let told = |bed: &Bed, wanted: &dyn Fn(&EventKind) -> bool| bed.count_events(wanted);
+    let high = |kind: &EventKind| matches!(kind, EventKind::TableHigh { table: Table::Mappings, .. });
+    for port in 0..79 {
+        bed.open_udp(A, 5000 + port);
+    }
+    bed.advance(1);
+    assert_eq!(told(&bed, &high), 0);
+    for port in 79..100 {
+        bed.open_udp(A, 5000 + port);
+    }
+    bed.advance(10);
+    assert_eq!(told(&bed, &high), 1, "once, not at every look");
+    bed.advance(400);
+    let low = |kind: &EventKind| matches!(kind, EventKind::TableLow { table: Table::Mappings, .. });
+    assert_eq!((told(&bed, &high), told(&bed, &low)), (1, 1));
+    // Fragments that wait, too.
+    let mut bed = Bed::with("", "", "[softwire.reassembly]\nlimit = 40");
+    for identification in 0..32 {
+        bed.send(&outer_piece(A, identification, 0, 0, true, &[0; 64]), aftr::wire::Side::B4);
+    }
+    bed.advance(1);
+    assert_eq!(told(&bed, &|kind| matches!(kind, EventKind::TableHigh { table: Table::Reassembly, .. })), 1);
 }

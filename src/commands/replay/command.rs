@@ -45,8 +45,9 @@ pub struct Arguments {
     quiet: bool,
 }
 
+/// The choices of `--ttl`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Ttl {
+pub(in crate::commands) enum Ttl {
     /// The engine, the only router
     Engine,
     /// The kernel, as on a tun
@@ -60,11 +61,7 @@ enum Ttl {
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = load(&arguments.config)?;
     let records = merged(&arguments.captures)?;
-    let ttl = match arguments.ttl {
-        Ttl::Engine => TtlBy::Engine,
-        Ttl::Kernel => TtlBy::Kernel,
-    };
-    let mut replay = Replay::new(&config, ttl, &Seed::from_number(arguments.seed));
+    let mut replay = Replay::new(&config, arguments.ttl.into(), &Seed::from_number(arguments.seed));
     let mut report = Report::new(&arguments, records.first().map_or(Duration::ZERO, |first| first.at))?;
     let cut_short = records.iter().filter(|record| record.cut_off > 0).count();
     if cut_short > 0 {
@@ -84,7 +81,16 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse_seconds(text: &str) -> Result<Instant, String> {
+impl From<Ttl> for TtlBy {
+    fn from(ttl: Ttl) -> TtlBy {
+        match ttl {
+            Ttl::Engine => TtlBy::Engine,
+            Ttl::Kernel => TtlBy::Kernel,
+        }
+    }
+}
+
+pub(in crate::commands) fn parse_seconds(text: &str) -> Result<Instant, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     let time = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
     Ok(Instant::ZERO + time)

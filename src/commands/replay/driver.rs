@@ -52,9 +52,13 @@ impl Replay {
     /// Lets time go by until `at`, then gives the engine a packet. A record that is older than the one
     /// before it counts as one of the same moment.
     pub fn packet(&mut self, at: Instant, bytes: &[u8]) -> Vec<Entry> {
+        self.packet_from(side_of(bytes), at, bytes)
+    }
+
+    /// The same for a packet that came from a side that its version does not tell.
+    pub fn packet_from(&mut self, side: Side, at: Instant, bytes: &[u8]) -> Vec<Entry> {
         let mut entries = self.run_until(at);
         self.packets += 1;
-        let side = side_of(bytes);
         let mut packet = Packet::copied_from(bytes, side);
         let verdict = self.aftr.packet(&mut packet, self.now);
         entries.push(Entry {
@@ -75,6 +79,8 @@ impl Replay {
             self.collect(&mut entries);
         }
         self.now = self.now.max(at);
+        // What the engine told when it was made, too.
+        self.collect(&mut entries);
         entries
     }
 

@@ -56,7 +56,8 @@ pub(super) fn counters_json(counters: &Counters) -> serde_json::Result<String> {
     serde_json::to_string(&Line::Counters { counters })
 }
 
-fn side_name(side: Side) -> &'static str {
+/// A side as JSON names it.
+pub(in crate::commands) fn side_name(side: Side) -> &'static str {
     match side {
         Side::B4 => "b4",
         Side::Internet => "internet",

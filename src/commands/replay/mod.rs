@@ -11,5 +11,8 @@ mod json;
 
 pub use captures::merged;
 pub use command::{Arguments, run};
+pub(super) use command::{Ttl, parse_seconds};
 pub use driver::{Cause, Entry, Replay, side_of};
+pub(super) use json::side_name;
 pub use text::{counter_lines, entry_lines, event_line};
+pub(super) use text::{seconds, verdict_words};

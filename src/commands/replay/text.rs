@@ -47,6 +47,9 @@ pub fn event_line(event: &Event) -> String {
         }
         EventKind::PoolHigh { pool_id, percent } => format!("pool-high {pool_id} at {percent} %"),
         EventKind::PoolLow { pool_id, percent } => format!("pool-low {pool_id} at {percent} %"),
+        EventKind::TableHigh { table, percent } => format!("table-high {} at {percent} %", table.name()),
+        EventKind::TableLow { table, percent } => format!("table-low {} at {percent} %", table.name()),
+        EventKind::EcnAnomalies { count } => format!("ecn-anomalies {count}"),
         EventKind::Refused { reason, count } => format!("refused {} {count}", reason.name()),
     };
     format!("{:>15} {what}\n", seconds(event.at))
@@ -62,7 +65,7 @@ pub fn counter_lines(counters: &Counters) -> String {
 }
 
 /// The words for a verdict.
-pub(super) fn verdict_words(verdict: Verdict) -> String {
+pub(in crate::commands) fn verdict_words(verdict: Verdict) -> String {
     match verdict {
         Verdict::ToInternet => "to-internet".to_owned(),
         Verdict::ToB4 => "to-b4".to_owned(),
@@ -74,7 +77,7 @@ pub(super) fn verdict_words(verdict: Verdict) -> String {
 }
 
 /// Seconds with milliseconds: as exact as the engine's time.
-fn seconds(at: Instant) -> String {
+pub(in crate::commands) fn seconds(at: Instant) -> String {
     format!("{}.{:03}", at.millis() / 1000, at.millis() % 1000)
 }
 

@@ -196,6 +196,13 @@ impl<K: DatagramKey, T: Clone> Datagrams<K, T> {
         self.entries.len()
     }
 
+    /// How much of its limits is in use, of the one that is nearer.
+    pub(in crate::engine) fn percent(&self) -> u8 {
+        let of = |used: u64, limit: u32| used * 100 / u64::from(limit);
+        let entries = of(self.entries.len() as u64, self.limits.limit);
+        entries.max(of(u64::from(self.octets), self.limits.octets)).min(100) as u8
+    }
+
     /// Takes over changed limits; the size of the table is what it was made for.
     pub(in crate::engine) fn limit(&mut self, limits: &FragmentLimits) {
         self.limits = FragmentLimits { limit: self.limits.limit, ..*limits };

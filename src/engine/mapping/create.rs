@@ -65,13 +65,18 @@ impl Aftr {
 
     /// A port of the sets that the subscriber has, or of one that it is granted now.
     fn plan_port(&mut self, subscriber: Option<u32>, b4: Ipv6Addr, flow: &Flow) -> Result<Plan, DropReason> {
-        let (address, mut set, sets) = subscriber.map_or((NONE, NONE, 0), |id| {
+        let (address, mut set) = subscriber.map_or((NONE, NONE), |id| {
             let record = &self.subscribers.slab[id];
-            (record.address, record.first_port_set, record.port_sets)
+            (record.address, record.first_port_set)
         });
+        let mut sets = 0;
         while set != NONE {
-            if let Some(place) = self.pick_port(set, flow) {
-                return Ok(Plan { place, port_set: set, is_grant: false });
+            // Sets of an address that left the pool only wait to be given back.
+            if self.pool.extent(set).0 == address {
+                sets += 1;
+                if let Some(place) = self.pick_port(set, flow) {
+                    return Ok(Plan { place, port_set: set, is_grant: false });
+                }
             }
             set = self.pool.port_set(set).next;
         }

@@ -122,11 +122,24 @@ impl Aftr {
         ids.len()
     }
 
-    /// Ends every mapping of external addresses that left the configuration.
+    /// Ends every mapping of external addresses that left the configuration. Whoever was paired with one of
+    /// them is paired anew with its next mapping.
     pub(in crate::engine) fn end_retired_mappings(&mut self, now: Instant) {
         let is_retired = |mapping: &Mapping| self.pool.addresses[mapping.address as usize].retired;
         let ids: Vec<u32> =
             self.mappings.slab.iter().filter(|(_, mapping)| is_retired(mapping)).map(|(id, _)| id).collect();
         ids.iter().for_each(|&id| self.remove_mapping(id, true, now));
+        let is_paired = |address| address != NONE && self.pool.addresses[address as usize].retired;
+        let paired: Vec<u32> = self
+            .subscribers
+            .slab
+            .iter()
+            .filter(|(_, home)| is_paired(home.address))
+            .map(|(id, _)| id)
+            .collect();
+        for id in paired {
+            let address = std::mem::replace(&mut self.subscribers.slab[id].address, NONE);
+            self.pool.unpair(address);
+        }
     }
 }

@@ -106,6 +106,11 @@ impl Softwires {
         id
     }
 
+    /// Has nobody find a softwire by its B4's address any more, while its ports wait to be given back.
+    pub(in crate::engine) fn shut(&mut self, id: u32) {
+        self.by_b4.remove(self.hash(self.slab[id].b4), id);
+    }
+
     /// Closes one.
     pub(in crate::engine) fn close(&mut self, id: u32) -> Softwire {
         let softwire = self.slab.remove(id);
