@@ -10,6 +10,7 @@ use aftr_config::Config;
 use super::ledger::{is_allowed, is_external};
 use super::packet;
 use super::view::{V4, V6};
+use super::whole::{datagrams, ipv4_packets, join_v6};
 
 /// A packet that came, what was said of it, and all that left because of it: the packet itself first.
 pub(super) struct Fate<'a> {
@@ -30,19 +31,32 @@ pub(super) fn balance(counters: &Counters) -> (u64, u64) {
 /// All that left because of a packet.
 pub(super) fn judge(fate: &Fate<'_>, config: &Config, kernel_ttl: bool) {
     judge_all(fate.left, config, Some(fate));
-    let Some((first, _)) = fate.left.first() else { return };
+    if !matches!(fate.verdict, Verdict::ToInternet | Verdict::ToB4) {
+        return;
+    }
     let from = match fate.side {
         Side::Internet => V4::read(fate.came),
         Side::B4 => V6::read(fate.came).and_then(|outer| outer.inner()),
     };
-    let to = match fate.verdict {
-        Verdict::ToInternet => V4::read(first),
-        Verdict::ToB4 => V6::read(first).and_then(|outer| outer.inner()),
-        Verdict::Reply | Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => None,
-    };
-    if let (Some(from), Some(to)) = (from, to) {
+    let left = ipv4_packets(fate.left);
+    let to = if from.is_none_or(|from| from.is_fragment()) { left } else { datagrams(&left) };
+    assert!(!to.is_empty(), "not all pieces left");
+    if let (Some(from), [to]) = (from, &to[..]) {
+        let to = V4::read(to).unwrap_or_else(|| panic!("not a right IPv4 packet: {to:02x?}"));
         let is_hairpin = fate.side == Side::B4 && fate.verdict == Verdict::ToB4;
-        crossed(from, to, if kernel_ttl && !is_hairpin { 0 } else { 1 });
+        assert_eq!(to.ttl(), from.ttl() - if kernel_ttl && !is_hairpin { 0 } else { 1 }, "TTL");
+        crossed(from, to);
+    }
+}
+
+/// A datagram that came in pieces, all of them honest, and what became of them.
+pub(super) fn judge_pieces(came: &[u8], left: &[(Vec<u8>, Side)]) {
+    if let (Some(from), [to]) = (V4::read(came), &datagrams(&ipv4_packets(left))[..])
+        && let Some(to) = V4::read(to)
+        && to.protocol() == from.protocol()
+        && to.is_icmp_error() == from.is_icmp_error()
+    {
+        crossed(from, to);
     }
 }
 
@@ -67,7 +81,7 @@ pub(super) fn judge_all(left: &[(Vec<u8>, Side)], config: &Config, fate: Option<
         }
     }
     for pieces in pieces.values() {
-        let whole = join(pieces);
+        let whole = join_v6(pieces);
         let outer = V6::read(&whole).expect("pieces of one packet");
         let (next, at) = outer.upper();
         carried(outer, next, at, config);
@@ -75,8 +89,7 @@ pub(super) fn judge_all(left: &[(Vec<u8>, Side)], config: &Config, fate: Option<
 }
 
 /// A packet that crossed is the same but for what a NAT changes.
-fn crossed(from: V4<'_>, to: V4<'_>, hops: u8) {
-    assert_eq!(to.ttl(), from.ttl() - hops, "TTL");
+fn crossed(from: V4<'_>, to: V4<'_>) {
     if from.is_fragment() || to.is_fragment() {
         return;
     }
@@ -161,24 +174,6 @@ fn inside(outer: V6<'_>, at: usize, config: &Config) {
     let destination = inner.destination();
     let is_internal = config.softwire.internal_prefixes.iter().any(|net| net.contains(&destination));
     assert!(is_internal || is_own_range(destination), "{destination} is not behind a B4");
-}
-
-/// The packet that pieces make, which must be all there and not overlap.
-fn join(pieces: &[V6<'_>]) -> Vec<u8> {
-    let field = |piece: &V6<'_>| u16::from_be_bytes([piece.bytes[42], piece.bytes[43]]);
-    let mut sorted: Vec<&V6<'_>> = pieces.iter().collect();
-    sorted.sort_by_key(|piece| field(piece) & !7);
-    let mut payload = Vec::new();
-    for piece in &sorted {
-        assert_eq!(usize::from(field(piece) & !7), payload.len(), "a hole or an overlap");
-        assert!(field(piece) & 1 == 0 || piece.bytes.len() % 8 == 0, "a piece of an odd length");
-        payload.extend(&piece.bytes[48..]);
-    }
-    assert!(sorted.len() > 1, "an atomic fragment, RFC 8021");
-    let last = sorted.iter().filter(|piece| field(piece) & 1 == 0).count();
-    assert!(last == 1 && field(sorted[sorted.len() - 1]) & 1 == 0, "no end");
-    let first = sorted[0];
-    packet::ipv6(first.source(), first.destination(), 0, first.bytes[40], &payload)
 }
 
 pub(super) fn passes_through(config: &Config, destination: Ipv4Addr) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
-use aftr::engine::{Aftr, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol};
+use aftr::engine::{Aftr, DropReason, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol};
 use aftr_config::Config;
 
 use super::packet;
@@ -70,6 +70,23 @@ impl Ledger {
             _ => Protocol::Icmp,
         };
         self.mappings.get(&(protocol as u8, external))
+    }
+
+    /// Nobody is refused for want of ports whose own range is not in use (RFC 7422 section 2).
+    pub(super) fn refused(&self, aftr: &Aftr, config: &Config, b4: Ipv6Addr, reason: DropReason) {
+        if config.nat.deterministic.is_none() || !matches!(reason, DropReason::NatQuota | DropReason::NatPool)
+        {
+            return;
+        }
+        let Some(view) = aftr.subscribers().find(|view| view.prefix.contains(&b4)) else { return };
+        let quota = &config.nat.port_quota;
+        let has_quota =
+            view.mappings[0] < quota.tcp && view.mappings[1] < quota.udp && view.mappings[2] < quota.icmp;
+        let granted = self.grants.values().filter(|grant| grant.subscriber == view.prefix).count();
+        assert!(
+            !has_quota || view.port_sets.len() > granted,
+            "{reason:?} with an own range that is free: {view:?}"
+        );
     }
 
     /// A limit on held ports may have come, which frees them early.

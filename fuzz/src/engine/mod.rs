@@ -6,6 +6,7 @@ mod story;
 mod packet;
 mod recipe;
 mod view;
+mod whole;
 mod play;
 mod judge;
 mod ledger;

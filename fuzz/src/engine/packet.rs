@@ -44,7 +44,12 @@ pub(super) fn udp(source: u16, destination: u16, data: usize) -> Vec<u8> {
 /// A SYN has an MSS option.
 pub(super) fn tcp(source: u16, destination: u16, flags: u8, data: usize) -> Vec<u8> {
     let mut bytes = words(&[source, destination, 0, 1000, 0, 2000]);
-    let options: &[u8] = if flags & 2 != 0 { &[2, 4, 0x05, 0xb4] } else { &[] };
+    let options: &[u8] = match flags & 0x22 {
+        0x02 => &[2, 4, 0x05, 0xb4],
+        // At an odd place.
+        0x22 => &[1, 2, 4, 0x05, 0xb4, 1, 1, 0],
+        _ => &[],
+    };
     bytes.extend([((20 + options.len()) * 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
     bytes.extend(options);
     bytes.extend((0..data).map(|at| (at * 5) as u8));

@@ -15,7 +15,7 @@ use super::paths::judge_path;
 use super::recipe::{self, Known, Seen};
 use super::scenes;
 use super::story::{Recipe, Step, Story};
-use super::view::V4;
+use super::view::{V4, V6};
 
 /// A story, as bytes. With `STORY` in the environment, each step is told.
 pub fn engine(data: &[u8]) {
@@ -76,13 +76,16 @@ impl Player {
             }
             match step {
                 Step::Raw { from_b4, bytes } => {
-                    self.send(bytes, if *from_b4 { Side::B4 } else { Side::Internet })
+                    self.send(bytes, if *from_b4 { Side::B4 } else { Side::Internet });
                 }
                 Step::Packet(recipe) => self.send_cooked(recipe),
                 Step::Pieces { recipe, outer, unit, order } => {
                     let side = if recipe.from_b4 { Side::B4 } else { Side::Internet };
-                    let pieces = recipe.cook_pieces(&self.seen, *outer, *unit, *order);
-                    pieces.iter().for_each(|piece| self.send(piece, side));
+                    let (whole, pieces) = recipe.cook_pieces(&self.seen, *outer, *unit, *order);
+                    let left: Vec<_> = pieces.iter().flat_map(|piece| self.send(piece, side)).collect();
+                    if !self.is_echo && recipe.edits.is_empty() {
+                        judge::judge_pieces(&whole, &left);
+                    }
                 }
                 Step::Burst { recipe, count, by } => self.burst(recipe.clone(), *count, *by),
                 Step::Wait { millis, late } => self.wait(*millis, *late),
@@ -118,7 +121,8 @@ impl Player {
         }
     }
 
-    fn send(&mut self, bytes: &[u8], side: Side) {
+    /// Gives what went on.
+    fn send(&mut self, bytes: &[u8], side: Side) -> Vec<(Vec<u8>, Side)> {
         let mut packet = Packet::copied_from(bytes, side);
         let mut verdict = [Verdict::Hold];
         if self.is_echo {
@@ -147,7 +151,12 @@ impl Player {
         self.after(Some(verdict));
         if !self.is_echo {
             judge_path(&fate, &self.ledger, self.config);
+            if let (Some(reason), Some(outer)) = (verdict.drop_reason(), V6::read(bytes)) {
+                self.ledger.refused(&self.aftr, self.config, outer.source(), reason);
+            }
         }
+        let is_own = matches!(verdict, Verdict::Reply | Verdict::Reject(_));
+        if is_own { Vec::new() } else { left }
     }
 
     fn drain(&mut self, left: &mut Vec<(Vec<u8>, Side)>) {

@@ -53,11 +53,17 @@ impl Recipe {
         bytes
     }
 
-    /// The pieces of the packet: forwards or backwards, one of them perhaps missing, or coming twice.
-    pub(super) fn cook_pieces(&self, seen: &Seen, outer: bool, unit: u8, order: u8) -> Vec<Vec<u8>> {
+    /// The packet inside, and all pieces: forwards or backwards, one of them perhaps missing, or coming twice.
+    pub(super) fn cook_pieces(
+        &self,
+        seen: &Seen,
+        outer: bool,
+        unit: u8,
+        order: u8,
+    ) -> (Vec<u8>, Vec<Vec<u8>>) {
         let (inner, tos) = self.cook_inner(seen);
         if !is_plain(&inner) {
-            return Vec::new();
+            return (inner, Vec::new());
         }
         let length = if outer { inner.len() } else { inner.len() - usize::from(inner[0] & 15) * 4 };
         let unit = (8 << unit).max(length.div_ceil(80).next_multiple_of(8));
@@ -82,7 +88,7 @@ impl Recipe {
             5 => self.edit_whole(&mut pieces[at]),
             _ => {}
         }
-        pieces
+        (inner, pieces)
     }
 
     fn cook_inner(&self, seen: &Seen) -> (Vec<u8>, u8) {
@@ -115,7 +121,7 @@ impl Recipe {
     }
 
     fn tcp_flags(&self) -> u8 {
-        [0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, self.flags & 0x3f][usize::from(self.flags & 7)]
+        [0x02, 0x12, 0x10, 0x22, 0x11, 0x04, 0x14, self.flags & 0x3f][usize::from(self.flags & 7)]
     }
 
     fn known(&self, seen: &Seen) -> Known {

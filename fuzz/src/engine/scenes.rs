@@ -73,16 +73,24 @@ external-src-port = 2053"#,
         ),
         TABLES,
     ),
-    (Lines("subscriber-mask-v6 = 56", "syn-held-max = 16", DETERMINISTIC), TABLES),
+    (
+        Lines(
+            "subscriber-mask-v6 = 56\nb4-prefixes = [\"2001:db8:0:800::/53\"]",
+            "syn-held-max = 16\nexternal-port-range = [1024, 1535]",
+            DETERMINISTIC,
+        ),
+        TABLES,
+    ),
 ];
 
-/// 256 prefixes of 56 bits; a pool of its own, because it cannot change.
+/// Eight prefixes of 56 bits with 64 ports each, seven at an address, where 64 more are granted on demand. A pool
+/// of its own, because it cannot change.
 const DETERMINISTIC: &str = r#"[nat.deterministic]
-subscribers-per-address = 62
+subscribers-per-address = 7
 dynamic-shares = 1
 [nat.port-set]
-port-set-size = 128
-max-port-sets = 3
+port-set-size = 64
+max-port-sets = 2
 [[nat.external-ip-address-pool]]
 pool-id = 1
 external-ip-pool = ["192.0.2.8/29"]"#;
@@ -190,7 +198,7 @@ fn text((fixed, tables): &(Lines, &str), variant: &Lines) -> String {
     let (softwire, sections) = if is_deterministic {
         // Neither its pool nor its prefixes can change.
         let pool = variant.2.find("[[nat.external-ip-address-pool]]").unwrap_or(variant.2.len());
-        ("b4-prefixes = [\"2001:db8::/48\"]".to_owned(), variant.2[..pool].replace("POOL", ""))
+        (String::new(), variant.2[..pool].replace("POOL", ""))
     } else if variant.0.contains("b4-prefixes") {
         (String::new(), variant.2.replace("POOL", POOL))
     } else {
