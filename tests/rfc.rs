@@ -33,5 +33,7 @@ mod icmp;
 mod cgn;
 #[path = "rfc/ports.rs"]
 mod ports;
+#[path = "rfc/hostile.rs"]
+mod hostile;
 #[path = "rfc/malformed.rs"]
 mod malformed;

@@ -64,7 +64,7 @@ pub struct Aftr {
 }
 
 /// Timers that one call of [`Aftr::handle_timeout`] looks at, at most: about a millisecond's work.
-const MOST_TIMERS: usize = 8192;
+pub(super) const MOST_TIMERS: usize = 8192;
 
 impl Aftr {
     /// An engine without state but the static mappings of `config`. All big tables are made here.

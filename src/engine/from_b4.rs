@@ -3,14 +3,14 @@
 //! Until [`Aftr::settle`] nothing is changed but counters, so that a packet that is dropped leaves no
 //! state behind (ORD-4).
 
-use aftr_config::MidSession;
+use aftr_config::{MidSession, Protocol};
 
 use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_b4;
 use super::hairpin;
 use super::icmp_relay;
-use super::inner::{Inner, is_private, is_unreachable};
+use super::inner::{Inner, is_private, is_unreachable, is_well_known_b4};
 use super::local;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
@@ -78,18 +78,28 @@ pub(super) fn transport_from_b4(
         Transport::Flow(flow) | Transport::Request(flow) => flow,
         // Nobody outside can have asked: requests from there find no mapping.
         Transport::Reply(_) => return Err(DropReason::IcmpType.into()),
+        Transport::Error if aftr.settings.denies_from_b4(tunnel.b4, inner.destination, Protocol::Icmp, 0) => {
+            return Err(DropReason::Policy.into());
+        }
         Transport::Error => return Ok(icmp_relay::from_b4(aftr, packet, inner, tunnel, now)?),
     };
     if aftr.settings.denies_from_b4(tunnel.b4, flow.destination, flow.protocol, flow.destination_port) {
         return Err(DropReason::Policy.into());
     }
-    if aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port) {
+    if passes_through(aftr, &flow) {
         return pass_through::from_b4(aftr, packet, inner, &flow, tunnel, now);
     }
     if is_private(inner.destination) && aftr.pool.find(inner.destination).is_none() {
         return Err(DropReason::InNoRoute.into());
     }
     translate_from_b4(aftr, packet, inner, &flow, tunnel, now)
+}
+
+/// RFC 6888 REQ-6, but for the B4's own address, which is the same behind every B4 and never leaves (RFC 7335
+/// section 4).
+pub(super) fn passes_through(aftr: &Aftr, flow: &Flow) -> bool {
+    aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port)
+        && !is_well_known_b4(flow.source)
 }
 
 /// Mapping, session, translation.
@@ -108,10 +118,7 @@ fn translate_from_b4(
     let session =
         aftr.plan_session_from_b4(known, subscriber, flow).map_err(|reason| mid_session(aftr, reason))?;
     let call = match aftr.pool.find(flow.destination) {
-        None => {
-            egress::check_external_mtu(aftr, inner)?;
-            None
-        }
+        None => None,
         Some(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
             Ok(call) => {
                 egress::check_tunnel_mtu(aftr, inner, call.softwire(aftr), DropReason::InMtu, now)?;
@@ -124,6 +131,9 @@ fn translate_from_b4(
         Some(mapping) => Ok(mapping),
         None => Err(aftr.plan_mapping(admission, tunnel, flow, now)?),
     };
+    if call.is_none() {
+        egress::check_external_mtu(aftr, inner)?;
+    }
     let source = match found {
         Ok(mapping) => *aftr.mappings.slab[mapping].external().ip(),
         Err(plan) => aftr.pool.ip(plan.place.address),

@@ -4,7 +4,7 @@ use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_internet;
 use super::icmp_relay;
-use super::inner::{Inner, Side4, check_header, is_martian};
+use super::inner::{Inner, Side4, check_header, is_martian, is_well_known_b4};
 use super::mapping::Place;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
@@ -48,6 +48,9 @@ pub(super) fn transport_from_internet(
     let flow = match transport::parse(packet.bytes(), inner, DropReason::X4Protocol)? {
         Transport::Flow(flow) | Transport::Reply(flow) => flow,
         Transport::Request(_) => return from_outside_query(aftr, packet, inner, now),
+        Transport::Error if aftr.settings.denies_from_internet(inner.source, Protocol::Icmp, 0) => {
+            return Err(DropReason::Policy.into());
+        }
         Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, inner, now)?),
     };
     if aftr.settings.denies_from_internet(flow.source, flow.protocol, flow.source_port) {
@@ -103,7 +106,9 @@ fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
 }
 
 fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
-    aftr.settings.may_pass_through(inner.source) && aftr.settings.allows_internal(inner.destination)
+    aftr.settings.may_pass_through(inner.source)
+        && aftr.settings.allows_internal(inner.destination)
+        && !is_well_known_b4(inner.destination)
 }
 
 /// Nobody here waits for it: rows M22, M42 and M43.

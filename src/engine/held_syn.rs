@@ -3,7 +3,7 @@
 
 use std::net::{Ipv6Addr, SocketAddrV4};
 
-use super::aftr::Aftr;
+use super::aftr::{Aftr, MOST_TIMERS};
 use super::icmp_error::push_error;
 use super::inner::{Inner, is_martian};
 use super::refusal::Answer;
@@ -141,7 +141,8 @@ impl Aftr {
     /// Answers the SYNs that waited long enough.
     pub(super) fn reject_held_syns(&mut self, now: Instant) {
         let silence = self.settings.config.nat.timers.tcp_in_syn_timeout;
-        while let Some(id) = self.held_syns.timers.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.held_syns.timers.pop_due(now) else { break };
             let deadline = self.held_syns.slab[id].latest.plus_secs(silence, now);
             if deadline > now {
                 self.held_syns.timers.arm(id, deadline);

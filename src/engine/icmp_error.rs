@@ -52,7 +52,8 @@ impl Aftr {
         now: Instant,
     ) -> bool {
         let Some(&cause) = Ipv6::view(packet.bytes()) else { return false };
-        if !self.limiter.error6(&self.settings.config.icmp, cause.source().to_bits(), now) {
+        let subscriber = self.settings.subscriber_prefix(cause.source());
+        if !self.limiter.error6(&self.settings.config.icmp, subscriber, now) {
             self.counters.icmp_suppressed += 1;
             return false;
         }

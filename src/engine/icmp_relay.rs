@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use super::aftr::Aftr;
+use super::egress;
 use super::icmp_error::push_error;
 use super::inner::{Inner, is_martian};
 use super::ip_options;
@@ -43,7 +44,10 @@ pub(super) fn from_b4(
     now: Instant,
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
-    if ip_options::has_source_route(&packet.bytes()[quoted.at..]) {
+    // An error goes to the sender of what it quotes, and quotes no more than may leave (RFC 5508 section
+    // 7.3, RFC 7335 section 4).
+    let may_leave = ip_options::may_pass(&aftr.settings, &packet.bytes()[quoted.at..quoted.transport_at]);
+    if inner.destination != quoted.source || !may_leave {
         return Err(DropReason::IcmpQuoted);
     }
     let admission = aftr.admit(tunnel, now)?;
@@ -60,6 +64,12 @@ pub(super) fn from_b4(
         None => None,
         Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
     };
+    if home.is_none() {
+        // RFC 1812 section 4.3.2.7: nobody is told about an error.
+        egress::check_external_mtu(aftr, inner).map_err(|refusal| refusal.reason)?;
+    }
+    // RFC 6864 section 5.3.1: many hosts send from one address.
+    let identification = aftr.identification_for(inner, *external.ip(), Protocol::Icmp, now)?;
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
 
@@ -69,6 +79,7 @@ pub(super) fn from_b4(
         header.set_source(*external.ip());
         header.set_tos(inner.tos);
     }
+    egress::write_identification(packet, identification);
     match home {
         None => Ok(aftr.send_to_internet(packet)),
         Some(home) => {
@@ -115,8 +126,8 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
     let Some(called) = called else { return };
     let external = aftr.mappings.slab[called].external();
-    // A call from another home bears that home's external address. Nobody else has one, nor an address
-    // that the Internet does not route: who says so has made the error up.
+    // A call from another home bears that home's external address. Who has an address that is nobody's, or
+    // that the Internet does not route, is ourselves (192.0.0.1), gone, or made up.
     let home = match aftr.pool.find(quoted.source) {
         None if is_martian(quoted.source) => return,
         None => None,

@@ -106,7 +106,13 @@ pub(super) fn check_header(
 #[inline]
 pub(super) fn is_unreachable(address: Ipv4Addr) -> bool {
     let [a, ..] = address.octets();
-    a == 0 || a == 127 || a >= 224 || address.to_bits() & !7 == Ipv4Addr::new(192, 0, 0, 0).to_bits()
+    a == 0 || a == 127 || a >= 224 || is_well_known_b4(address)
+}
+
+/// 192.0.0.0/29, which every softwire has (RFC 6333 section 5.7).
+#[inline]
+pub(super) fn is_well_known_b4(address: Ipv4Addr) -> bool {
+    address.to_bits() & !7 == Ipv4Addr::new(192, 0, 0, 0).to_bits()
 }
 
 /// A destination of private use: nothing outside answers from there (RFC 1812 section 4.3.3.1).

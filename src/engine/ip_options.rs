@@ -3,7 +3,7 @@
 use aftr_config::UnknownOptions;
 
 use super::settings::Settings;
-use crate::wire::ipv4::{self, Ipv4, option};
+use crate::wire::ipv4::{self, option};
 
 /// Options that are dropped: source routes, records of the way, and what is obsolete (RFC 7126 sections
 /// 4.3 to 4.20, RFC 6814).
@@ -46,12 +46,4 @@ pub(super) fn may_pass(settings: &Settings, header: &[u8]) -> bool {
 #[inline]
 pub(super) fn any(header_length: usize) -> bool {
     header_length > ipv4::HEADER
-}
-
-/// RFC 5508 section 7.3: no error leaves that quotes a source route.
-pub(super) fn has_source_route(packet: &[u8]) -> bool {
-    let length = Ipv4::view(packet).map_or(0, Ipv4::header_length).min(packet.len());
-    ipv4::options(&packet[..length])
-        .flatten()
-        .any(|(kind, _)| matches!(kind, option::LOOSE_SOURCE_ROUTE | option::STRICT_SOURCE_ROUTE))
 }

@@ -53,7 +53,7 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
     if message[..2] != [icmpv6::kind::ECHO, 0] {
         return Err(DropReason::Icmp6Type.into());
     }
-    if !aftr.limiter.echo(&aftr.settings.config.icmp, cause.source().to_bits(), now) {
+    if !aftr.limiter.echo(&aftr.settings.config.icmp, aftr.settings.subscriber_prefix(cause.source()), now) {
         return Err(DropReason::Local.into());
     }
     packet.strip_front(outer.upper.offset);
@@ -61,7 +61,7 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
     message[0] = icmpv6::kind::ECHO_REPLY;
     icmpv6::write_checksum(message, cause.destination(), cause.source());
     aftr.push_ipv6(packet, &cause);
-    cut_reply(aftr, packet);
+    cut_reply(aftr, packet, &outer.tunnel, now);
     Ok(Verdict::Reply)
 }
 
@@ -84,12 +84,18 @@ pub(super) fn inner(
         protocol::ICMP => {
             let is_echo =
                 Icmpv4::view(payload).is_some_and(|icmp| (icmp.kind, icmp.code) == (icmpv4::kind::ECHO, 0));
-            if !is_echo || !aftr.limiter.echo(&aftr.settings.config.icmp, tunnel.b4.to_bits(), now) {
+            if !is_echo
+                || !aftr.limiter.echo(
+                    &aftr.settings.config.icmp,
+                    aftr.settings.subscriber_prefix(tunnel.b4),
+                    now,
+                )
+            {
                 return Err(reason.into());
             }
             write_echo_reply(packet, inner.header_length);
             aftr.encapsulate(packet, tunnel);
-            cut_reply(aftr, packet);
+            cut_reply(aftr, packet, tunnel, now);
             Ok(Verdict::Reply)
         }
         protocol::UDP => Err(Refusal { reason, answer: PORT_UNREACHABLE }),
@@ -103,8 +109,9 @@ pub(super) fn inner(
 }
 
 /// An answer is as large as the question, which may have come in pieces.
-fn cut_reply(aftr: &mut Aftr, packet: &mut Packet) {
-    let mtu = usize::from(aftr.settings.config.softwire.access_mtu);
+fn cut_reply(aftr: &mut Aftr, packet: &mut Packet, tunnel: &Tunnel, now: Instant) {
+    let access = aftr.settings.config.softwire.access_mtu;
+    let mtu = usize::from(tunnel.softwire.map_or(access, |softwire| aftr.path_mtu(softwire, now)));
     if packet.len() > mtu {
         aftr.fragment(packet, mtu);
     }

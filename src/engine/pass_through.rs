@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::aftr::Aftr;
+use super::aftr::{Aftr, MOST_TIMERS};
 use super::egress;
 use super::inner::Inner;
 use super::refusal::Refusal;
@@ -97,6 +97,8 @@ pub(super) fn from_b4(
             return Err(DropReason::PassClash.into());
         }
         aftr.pass_through.slab[id].last_seen = now.stamp();
+    } else if let Some(reason) = over_quota(aftr, aftr.subscriber_of(admission), now) {
+        return Err(reason.into());
     } else if !aftr.pass_through.slab.has_room(1)
         || !aftr.pass_through.by_tuple.has_room(aftr.pass_through.hash(flow.protocol, internal, remote))
     {
@@ -111,6 +113,17 @@ pub(super) fn from_b4(
     egress::write_tos(packet, inner.tos);
     aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_to_internet(packet))
+}
+
+/// RFC 6888 REQ-4c and REQ-5: untranslated sessions are bounded as translated ones are.
+fn over_quota(aftr: &Aftr, subscriber: Option<u32>, now: Instant) -> Option<DropReason> {
+    let config = &aftr.settings.config.nat;
+    let subscriber = &aftr.subscribers.slab[subscriber?];
+    if subscriber.passed_through >= config.session_limits.limit_per_subscriber {
+        return Some(DropReason::NatQuota);
+    }
+    let (rate, burst) = (config.port_quota.new_mappings_per_second, config.port_quota.new_mappings_burst);
+    (!subscriber.creation.has_one(rate, burst, now)).then_some(DropReason::NatRate)
 }
 
 /// Whether an untranslated flow is this softwire's.
@@ -138,7 +151,10 @@ fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {
     let hash = aftr.pass_through.hash(passed.protocol, passed.internal, passed.remote);
     let deadline = now.plus_secs(aftr.idle_timeout(passed.protocol));
     let subscriber = aftr.softwires.slab[passed.softwire].subscriber;
-    aftr.subscribers.slab[subscriber].passed_through += 1;
+    let quota = &aftr.settings.config.nat.port_quota;
+    let record = &mut aftr.subscribers.slab[subscriber];
+    record.creation.take(quota.new_mappings_per_second, quota.new_mappings_burst, now);
+    record.passed_through += 1;
     let id = aftr.pass_through.slab.insert(passed);
     let entered = aftr.pass_through.by_tuple.insert(hash, id);
     debug_assert!(entered);
@@ -148,7 +164,8 @@ fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {
 impl Aftr {
     /// Ends the untranslated sessions that were idle for too long.
     pub(super) fn expire_passed_through(&mut self, now: Instant) {
-        while let Some(id) = self.pass_through.timers.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.pass_through.timers.pop_due(now) else { break };
             let passed = &self.pass_through.slab[id];
             let deadline = passed.last_seen.plus_secs(self.idle_timeout(passed.protocol), now);
             if deadline > now {

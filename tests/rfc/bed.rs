@@ -487,12 +487,12 @@ impl Bed {
         std::iter::from_fn(|| self.aftr.poll_packet()).map(|(packet, _)| packet.bytes().to_vec()).collect()
     }
 
-    fn assert_balance(&self) {
+    pub(crate) fn assert_balance(&self) {
         let (came, went) = balance(self.aftr.counters());
         assert_eq!(came, went, "INV-7: what came, and what became of it");
     }
 
-    fn fetch_events(&mut self) {
+    pub(crate) fn fetch_events(&mut self) {
         while let Some(event) = self.aftr.poll_event() {
             self.events.push(event);
         }

@@ -414,3 +414,21 @@ fn untranslated_flows_cross_in_pieces_too() {
     bed.up(B, pieces[0].clone()).rejected(B, DropReason::PassClash, 3, 1);
     bed.up(B, pieces[1].clone()).dropped(DropReason::PassClash);
 }
+
+#[test]
+fn the_room_of_all_is_given_back() {
+    covers("4787-14a-v4");
+    let limits = "[nat.fragments]\noctets-per-subscriber = 131072\noctets = 131072";
+    let mut bed = Bed::with("", "", limits);
+    // Pieces that were drawn after their first one, and pieces that waited in vain.
+    for identification in 0..400 {
+        let pieces = large(5000, identification).cut_at(&[1024, 2048]);
+        assert_eq!(bed.up(A, pieces[2].clone()).verdict, Verdict::Hold);
+        if identification % 2 == 0 {
+            bed.up(A, pieces[0].clone()).to_internet_unread();
+        }
+        bed.pieces();
+        bed.advance(3);
+    }
+    assert_eq!(bed.dropped(DropReason::V4FragMem), 0);
+}

@@ -27,6 +27,28 @@ fn what_may_be_cut_gets_an_identification_of_its_own_and_nothing_else_does() {
 }
 
 #[test]
+fn errors_that_hosts_send_get_an_identification_of_their_own_too() {
+    covers("6864-5.3.1");
+    let mut bed = Bed::new();
+    let mut ids = Vec::new();
+    for b4 in [A, B] {
+        let sent = bed.up(b4, udp(H, 5000, R1, 80)).to_internet();
+        let got = bed.down(udp(R1, 80, sent.source, sent.sport)).to_b4(b4);
+        // As Linux sends it: without DF. Two homes, one remote host, one identification.
+        for _ in 0..2 {
+            let left = bed.up(b4, icmp(H, R1, 3, 3, [0; 4], &got.bytes).loose(7)).to_internet();
+            ids.push((left.source, u16::from_be_bytes([left.bytes[4], left.bytes[5]])));
+        }
+        let left = bed.up(b4, icmp(H, R1, 3, 3, [0; 4], &got.bytes)).to_internet();
+        assert_eq!(left.bytes[4..8], [0, 0, 0x40, 0], "with DF it stays");
+    }
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "{ids:?}");
+}
+
+#[test]
 fn too_many_in_two_minutes_are_counted_and_dropped_where_asked() {
     covers("6864-rate");
     for (strict, lost) in [(false, false), (true, true)] {

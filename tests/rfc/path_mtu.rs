@@ -274,6 +274,37 @@ fn no_error_is_told_about_an_error_and_all_are_limited() {
 }
 
 #[test]
+fn answers_of_the_aftr_itself_fit_the_path_too() {
+    covers("8201-4-a");
+    covers("2473-6.7-a");
+    let mut bed = Bed::new();
+    let external = bed.open_udp(A, 5000);
+    let quoted = bed.down(large(external, 1460)).bytes;
+    too_big(&mut bed, 1400, &quoted);
+    let ping = icmp(H, [192, 0, 0, 1].into(), 8, 0, [0, 9, 0, 1], &[7; 1400]);
+    let reply = bed.up(A, ping);
+    assert_eq!(reply.verdict, Verdict::Reply);
+    let sizes: Vec<usize> = [vec![reply.bytes], bed.pieces()].concat().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [1400, 124]);
+}
+
+#[test]
+fn nobody_is_told_of_a_loss_whose_sender_is_gone_or_is_the_aftr() {
+    covers("2473-8.3-b");
+    let mut bed = Bed::new();
+    let called = bed.open_udp(A, 5000);
+    let quoted = bed.up(B, udp(H, 6000, *called.ip(), called.port())).bytes;
+    bed.aftr.purge("2001:db8:0:b00::/56".parse().expect("a prefix"), bed.now);
+    bed.send(&icmp6(ROUTER, 1, 3, 0, &quoted), Side::B4);
+    assert!(bed.pieces().is_empty(), "the caller's mapping has ended");
+    // An answer of 192.0.0.1 to the identifier that a mapping has, too.
+    bed.up(A, echo(H, R1, 8, 9)).to_internet();
+    let reply = bed.up(A, echo(H, [192, 0, 0, 1].into(), 8, 9)).bytes;
+    bed.send(&icmp6(ROUTER, 1, 3, 0, &reply), Side::B4);
+    assert!(bed.pieces().is_empty());
+}
+
+#[test]
 fn a_narrow_path_lowers_the_mss() {
     covers("MSS-1");
     let mut bed = Bed::new();
@@ -315,6 +346,20 @@ fn what_the_internet_does_not_take_is_told_or_cut() {
     let id = fields[0].3;
     assert_eq!(fields, [(1500, 0, 1, id), (520, 185, 0, id)]);
     assert_eq!(bed.aftr.counters().fragments_to_internet.packets, 1);
+}
+
+#[test]
+fn an_error_with_df_is_not_cut_and_nobody_is_told_about_it() {
+    covers("6864-4.3");
+    covers("1812-4.3.2.7");
+    let mut bed = Bed::with("access-mtu = 9000", "", "");
+    let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    let mut got = bed.down(udp(R1, 80, sent.source, sent.sport)).to_b4(A).bytes;
+    got.resize(1600, 0);
+    let error = icmp(H, R1, 3, 3, [0; 4], &got);
+    bed.up(A, error.clone()).dropped(DropReason::InMtu);
+    bed.up(A, error.loose(7)).to_internet_unread();
+    assert_eq!(bed.pieces().len(), 1, "without DF it is");
 }
 
 #[test]

@@ -286,3 +286,20 @@ fn a_home_keeps_no_more_octets_than_it_may() {
     bed.send(&outer_piece(B, 2, 0, 0, true, &filler), Side::B4).dropped(DropReason::V6FragMem);
     assert_eq!(bed.aftr.gauges().reassembling, 3, "nobody else's was given up");
 }
+
+#[test]
+fn the_room_of_all_is_given_back() {
+    covers("4787-14a-v6");
+    let limits = "[softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 131072";
+    let mut bed = Bed::with("", "external-mtu = 9000", limits);
+    // Packets that became whole, and packets that did not.
+    for identification in 0..200 {
+        let pieces = outer_pieces(A, identification, 0, &large(2000).bytes(), 1024);
+        last(&mut bed, &pieces).to_internet();
+    }
+    for identification in 0..10 {
+        bed.send(&outer_piece(B, identification, 0, 0, true, &[0; 40_000]), Side::B4);
+        bed.advance(if identification % 2 == 0 { 0 } else { 61 });
+    }
+    assert_eq!(bed.dropped(DropReason::V6FragMem), 0);
+}

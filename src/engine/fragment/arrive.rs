@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::datagrams::{DatagramKey, Datagrams};
 use super::ranges::{Fit, Ranges};
-use crate::engine::aftr::Aftr;
+use crate::engine::aftr::{Aftr, MOST_TIMERS};
 use crate::engine::inner::Inner;
 use crate::engine::seed::HashKey;
 use crate::engine::softwire::Tunnel;
@@ -243,7 +243,8 @@ impl Aftr {
     /// Gives up the pieces whose first one did not come in time, and forgets old datagrams.
     pub(in crate::engine) fn expire_fragments(&mut self, now: Instant) {
         let patience = self.settings.config.nat.timers.fragment_min_timeout;
-        while let Some(id) = self.fragments.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.fragments.pop_due(now) else { break };
             let waits = self.fragments.value(id).is_some_and(|datagram| datagram.fate == Fate::Unknown);
             let life = if waits { patience } else { LIFE };
             if self.fragments.age(id, now) < life * 1000 {

@@ -156,6 +156,7 @@ impl<K: DatagramKey, T: Clone> Datagrams<K, T> {
         self.timers.disarm(id);
         self.unlink(id);
         let entry = self.entries.remove(id);
+        self.octets -= entry.octets;
         self.by_key.remove(entry.key.hash(&self.key), id);
         entry.value
     }

@@ -4,7 +4,7 @@
 use super::arrive::{Arrival, Fate, Ports, arrive, refuse};
 use crate::engine::aftr::Aftr;
 use crate::engine::egress;
-use crate::engine::from_b4::transport_from_b4;
+use crate::engine::from_b4::{passes_through, transport_from_b4};
 use crate::engine::from_internet::transport_from_internet;
 use crate::engine::inner::Inner;
 use crate::engine::mapping::Place;
@@ -100,7 +100,7 @@ fn follow_from_b4(
     let flow = flow_of(inner, ports).ok_or(DropReason::V4FragNoContext)?;
     // It may have waited: the softwire that it came through is looked for now.
     let softwire = aftr.softwires.find(tunnel.b4).ok_or(DropReason::V4FragNoContext)?;
-    if aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port) {
+    if passes_through(aftr, &flow) {
         if !pass_through::is_of(aftr, &flow, softwire) {
             return Err(DropReason::V4FragNoContext.into());
         }

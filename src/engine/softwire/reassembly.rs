@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::engine::aftr::Aftr;
+use crate::engine::aftr::{Aftr, MOST_TIMERS};
 use crate::engine::fragment::{DatagramKey, Datagrams, Fit, Ranges};
 use crate::engine::refusal::Refusal;
 use crate::engine::seed::HashKey;
@@ -261,7 +261,8 @@ impl Aftr {
     /// Gives up the packets that did not become whole in time; who sent the first piece is told.
     pub(in crate::engine) fn expire_reassembly(&mut self, now: Instant) {
         const REASSEMBLY: u8 = 1;
-        while let Some(id) = self.reassembly.pop_due(now) {
+        for _ in 0..MOST_TIMERS {
+            let Some(id) = self.reassembly.pop_due(now) else { break };
             if self.reassembly.age(id, now) < LIFE * 1000 {
                 self.reassembly.arm(id, LIFE, now);
                 continue;

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use crate::engine::counters::Traffic;
 use crate::engine::seed::HashKey;
 use crate::engine::table::{HashIndex, NONE, Record, Slab};
-use crate::engine::time::{Instant, Stamp};
+use crate::engine::time::Instant;
 
 /// One IPv4-in-IPv6 tunnel: a line of the cache.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub(in crate::engine) struct Softwire {
     pub(in crate::engine) aftr: u8,
     /// MTU of the path to the B4 where it is smaller than the access network's; 0 when it is not known to be.
     path_mtu: u16,
-    /// When that was learnt.
-    path_mtu_at: Stamp,
+    /// When that was learnt, in seconds: they do not wrap.
+    path_mtu_at: u32,
     /// Inner packets from the B4.
     pub(in crate::engine) from_b4: Traffic,
     /// Inner packets to the B4.
@@ -36,7 +36,7 @@ impl Record for Softwire {
         next: NONE,
         aftr: 0,
         path_mtu: 0,
-        path_mtu_at: Instant::ZERO.stamp(),
+        path_mtu_at: 0,
         from_b4: Traffic { packets: 0, octets: 0 },
         to_b4: Traffic { packets: 0, octets: 0 },
     };
@@ -51,8 +51,9 @@ impl Softwire {
     #[inline]
     pub(in crate::engine) fn path_mtu(&self, now: Instant) -> Option<u16> {
         /// Ten minutes, as RFC 8201 section 5.3 recommends.
-        const LIFE_MILLIS: u32 = 600_000;
-        (self.path_mtu != 0 && self.path_mtu_at.age(now) < LIFE_MILLIS).then_some(self.path_mtu)
+        const LIFE: u64 = 600;
+        let is_fresh = || now.millis() / 1000 < u64::from(self.path_mtu_at) + LIFE;
+        (self.path_mtu != 0 && is_fresh()).then_some(self.path_mtu)
     }
 }
 
@@ -123,7 +124,7 @@ impl Softwires {
         let softwire = &mut self.slab[id];
         let known = softwire.path_mtu(now).unwrap_or(u16::MAX);
         if mtu <= u32::from(known) {
-            (softwire.path_mtu, softwire.path_mtu_at) = (mtu as u16, now.stamp());
+            (softwire.path_mtu, softwire.path_mtu_at) = (mtu as u16, (now.millis() / 1000) as u32);
         }
     }
 
