@@ -55,7 +55,9 @@ pub struct Aftr {
     pub(super) identifications: Identifications,
     pub(super) ip_identifications: IpIdentifications,
     pub(super) reassembly: Reassembly,
-    pub(super) fragments: Fragments,
+    /// Of homes, and of the Internet: neither can use up the other's room.
+    pub(super) fragments_from_b4: Fragments,
+    pub(super) fragments_from_internet: Fragments,
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
@@ -87,7 +89,8 @@ impl Aftr {
             identifications: Identifications::new(&mut random),
             ip_identifications: IpIdentifications::new(&mut random, now),
             reassembly: Reassembly::new(&config.softwire.reassembly, random.hash_key(), now),
-            fragments: Fragments::new(&config.nat.fragments, random.hash_key(), now),
+            fragments_from_b4: Fragments::new(&config.nat.fragments, random.hash_key(), now),
+            fragments_from_internet: Fragments::new(&config.nat.fragments, random.hash_key(), now),
             random,
             counters: Counters::default(),
             events: Events::default(),
@@ -115,7 +118,7 @@ impl Aftr {
             + Identifications::memory()
             + IpIdentifications::memory()
             + Reassembly::memory(&config.softwire.reassembly)
-            + Fragments::memory(&config.nat.fragments)
+            + 2 * Fragments::memory(&config.nat.fragments)
     }
 
     /// Judges a batch: `verdicts[i]` says what to do with `batch[i]`, which was edited in place.
@@ -186,7 +189,8 @@ impl Aftr {
         self.expire_passed_through(now);
         self.reject_held_syns(now);
         self.expire_reassembly(now);
-        self.expire_fragments(now);
+        self.expire_fragments(Side::B4, now);
+        self.expire_fragments(Side::Internet, now);
         self.release_port_sets(now);
         self.tell_refusals(now);
         self.watch_tables(now);
@@ -203,7 +207,8 @@ impl Aftr {
             self.pass_through.next_look(),
             self.held_syns.next_look(),
             self.reassembly.next_look(),
-            self.fragments.next_look(),
+            self.fragments_from_b4.next_look(),
+            self.fragments_from_internet.next_look(),
             self.ports.next_due(),
             self.pool.next_emptied(),
             self.next_refusal(),

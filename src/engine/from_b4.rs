@@ -20,8 +20,8 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
-use crate::wire::Packet;
 use crate::wire::ipv6::next_header;
+use crate::wire::{Packet, Side};
 
 /// One packet from the access network.
 pub(super) fn packet_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Verdict {
@@ -154,7 +154,7 @@ fn translate_from_b4(
     egress::write_tos(packet, inner.tos);
     egress::write_identification(packet, identification);
     aftr.clamp_mss(packet, flow, softwire, now);
-    aftr.fragment_passes(inner.datagram, flow, identification, softwire);
+    aftr.fragment_passes(Side::B4, inner.datagram, flow, identification, softwire);
     match call {
         None => Ok(aftr.send_to_internet(packet)),
         Some(call) => Ok(hairpin::deliver(aftr, packet, call, flow, external, now)),

@@ -12,7 +12,7 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
-use crate::wire::{Packet, icmpv4};
+use crate::wire::{Packet, Side, icmpv4};
 use aftr_config::Protocol;
 
 /// One packet from the Internet.
@@ -61,7 +61,7 @@ pub(super) fn transport_from_internet(
         None => {
             let softwire = pass_through::softwire_of(aftr, &flow, now)?;
             egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
-            aftr.fragment_passes(inner.datagram, &flow, inner.identification, softwire);
+            aftr.fragment_passes(Side::Internet, inner.datagram, &flow, inner.identification, softwire);
             Ok(aftr.send_into(packet, softwire, now))
         }
     }
@@ -93,7 +93,7 @@ fn translate_from_internet(
     let internal = aftr.mappings.slab[mapping].internal();
     translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
     aftr.clamp_mss(packet, flow, softwire, now);
-    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
+    aftr.fragment_passes(Side::Internet, inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_into(packet, softwire, now))
 }
 

@@ -13,7 +13,7 @@ use super::table::{HashIndex, NONE, Record, Slab, Wheel};
 use super::time::{Instant, Stamp};
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
-use crate::wire::Packet;
+use crate::wire::{Packet, Side};
 use aftr_config::Protocol;
 
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ pub(super) fn from_b4(
         enter(aftr, passed, now);
     }
     egress::write_tos(packet, inner.tos);
-    aftr.fragment_passes(inner.datagram, flow, inner.identification, softwire);
+    aftr.fragment_passes(Side::B4, inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_to_internet(packet))
 }
 

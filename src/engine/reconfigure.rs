@@ -20,7 +20,8 @@ impl Aftr {
         }
         self.settings = Settings::new(config, self.settings.ttl);
         self.reassembly.limit(&config.softwire.reassembly);
-        self.fragments.limit(&config.nat.fragments);
+        self.fragments_from_b4.limit(&config.nat.fragments);
+        self.fragments_from_internet.limit(&config.nat.fragments);
         self.pool.update(config);
         self.ports.extend_to(self.pool.addresses.len());
         self.end_retired_mappings(now);

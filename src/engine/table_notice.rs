@@ -59,7 +59,7 @@ impl Aftr {
             Table::Mappings => percent(self.mappings.slab.len(), tables.limit_port_mappings),
             Table::Sessions => percent(self.sessions.slab.len(), tables.limit_sessions),
             Table::Reassembly => self.reassembly.percent(),
-            Table::Fragments => self.fragments.percent(),
+            Table::Fragments => self.fragments_from_b4.percent().max(self.fragments_from_internet.percent()),
         }
     }
 

@@ -79,7 +79,7 @@ impl Aftr {
             mappings: self.mappings.slab.len(),
             sessions: self.sessions.slab.len(),
             reassembling: self.reassembly.len(),
-            fragmented: self.fragments.len(),
+            fragmented: self.fragments_from_b4.len() + self.fragments_from_internet.len(),
         }
     }
 

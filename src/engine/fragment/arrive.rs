@@ -14,9 +14,9 @@ use crate::engine::table::NONE;
 use crate::engine::time::Instant;
 use crate::engine::transport::Flow;
 use crate::engine::verdict::DropReason;
-use crate::wire::Packet;
 use crate::wire::ipv4::{Ipv4, protocol};
 use crate::wire::tcp;
+use crate::wire::{Packet, Side};
 
 /// Seconds that a datagram is remembered: not longer, or the pieces of two are mixed (RFC 4963).
 pub(super) const LIFE: u32 = 10;
@@ -133,16 +133,17 @@ pub(super) fn arrive(
     let key = Key::new(header, tunnel);
     let (start, more) = (header.fragment_offset(), header.more_fragments());
     let length = (inner.total_length - inner.header_length) as u32;
-    let known = aftr.fragments.find(&key);
+    let side = packet.side;
+    let known = aftr.fragments_mut(side).find(&key);
     if let Err(reason) = check_piece(inner, start, length, more) {
-        known.into_iter().for_each(|id| refuse(aftr, id, reason));
+        known.into_iter().for_each(|id| refuse(aftr, side, id, reason));
         return Err(reason);
     }
     let id = match known {
         Some(id) => id,
-        None => open(aftr, key, owner, start == 0, now)?,
+        None => open(aftr, side, key, owner, now)?,
     };
-    let datagram = aftr.fragments.value_mut(id).ok_or(DropReason::V4FragMem)?;
+    let datagram = aftr.fragments_mut(side).value_mut(id).ok_or(DropReason::V4FragMem)?;
     if let Fate::Refused(reason) = datagram.fate {
         return Err(reason);
     }
@@ -160,7 +161,7 @@ pub(super) fn arrive(
     datagram.front = datagram.front.or(front);
     let fate = datagram.fate;
     if let Some(reason) = fault {
-        refuse(aftr, id, reason);
+        refuse(aftr, side, id, reason);
         return Err(reason);
     }
     match (start, fate) {
@@ -186,7 +187,7 @@ fn check_piece(inner: &Inner, start: u32, length: u32, more: bool) -> Result<(),
     if is_tiny { Err(DropReason::V4FragTiny) } else { Ok(()) }
 }
 
-fn open(aftr: &mut Aftr, key: Key, owner: u128, is_first: bool, now: Instant) -> Result<u32, DropReason> {
+fn open(aftr: &mut Aftr, side: Side, key: Key, owner: u128, now: Instant) -> Result<u32, DropReason> {
     let datagram = Datagram {
         ranges: Ranges::default(),
         seen: 0,
@@ -194,11 +195,12 @@ fn open(aftr: &mut Aftr, key: Key, owner: u128, is_first: bool, now: Instant) ->
         fate: Fate::Unknown,
         waiting: Vec::new(),
     };
-    let id = aftr.fragments.open(key, owner, datagram, now);
-    drop_evicted(aftr);
+    let id = aftr.fragments_mut(side).open(key, owner, datagram, now);
+    drop_evicted(aftr, side);
     let id = id.ok_or(DropReason::V4FragMem)?;
     let wait = aftr.settings.config.nat.timers.fragment_min_timeout;
-    aftr.fragments.arm(id, if is_first { LIFE } else { wait }, now);
+    // It is looked at again then, whether or not the first piece has come.
+    aftr.fragments_mut(side).arm(id, wait, now);
     Ok(id)
 }
 
@@ -209,9 +211,10 @@ fn wait(
     inner: &Inner,
     tunnel: Option<&Tunnel>,
 ) -> Result<Arrival, DropReason> {
-    let has_room = aftr.fragments.charge(id, (packet.len() + PIECE_COST) as u32);
-    drop_evicted(aftr);
-    let Some(datagram) = aftr.fragments.value_mut(id).filter(|_| has_room) else {
+    let side = packet.side;
+    let has_room = aftr.fragments_mut(side).charge(id, (packet.len() + PIECE_COST) as u32);
+    drop_evicted(aftr, side);
+    let Some(datagram) = aftr.fragments_mut(side).value_mut(id).filter(|_| has_room) else {
         return Err(DropReason::V4FragMem);
     };
     datagram.waiting.push(Waiting {
@@ -224,40 +227,53 @@ fn wait(
 }
 
 /// No piece of it goes on; those that wait are dropped for the same reason.
-pub(super) fn refuse(aftr: &mut Aftr, id: u32, reason: DropReason) {
-    aftr.fragments.discharge(id);
-    if let Some(datagram) = aftr.fragments.value_mut(id) {
+pub(super) fn refuse(aftr: &mut Aftr, side: Side, id: u32, reason: DropReason) {
+    aftr.fragments_mut(side).discharge(id);
+    if let Some(datagram) = aftr.fragments_mut(side).value_mut(id) {
         datagram.fate = Fate::Refused(reason);
         let waiting = std::mem::take(&mut datagram.waiting).len();
         aftr.counters.drop_held(reason, waiting as u64);
     }
 }
 
-fn drop_evicted(aftr: &mut Aftr) {
-    while let Some(datagram) = aftr.fragments.pop_evicted() {
+fn drop_evicted(aftr: &mut Aftr, side: Side) {
+    while let Some(datagram) = aftr.fragments_mut(side).pop_evicted() {
         aftr.counters.drop_held(DropReason::V4FragMem, datagram.waiting.len() as u64);
     }
 }
 
 impl Aftr {
-    /// Gives up the pieces whose first one did not come in time, and forgets old datagrams.
-    pub(in crate::engine) fn expire_fragments(&mut self, now: Instant) {
+    /// The datagrams in pieces that come from a side.
+    pub(super) fn fragments_mut(&mut self, side: Side) -> &mut Fragments {
+        match side {
+            Side::B4 => &mut self.fragments_from_b4,
+            Side::Internet => &mut self.fragments_from_internet,
+        }
+    }
+
+    /// Gives up the pieces whose first one did not come in time, and forgets old datagrams. What the Internet
+    /// sends and nobody wants is forgotten as soon.
+    pub(in crate::engine) fn expire_fragments(&mut self, side: Side, now: Instant) {
         let patience = self.settings.config.nat.timers.fragment_min_timeout;
         for _ in 0..MOST_TIMERS {
-            let Some(id) = self.fragments.pop_due(now) else { break };
-            let waits = self.fragments.value(id).is_some_and(|datagram| datagram.fate == Fate::Unknown);
-            let life = if waits { patience } else { LIFE };
-            if self.fragments.age(id, now) < life * 1000 {
-                self.fragments.arm(id, life, now);
-            } else if let Some(datagram) = self.fragments.remove(id) {
+            let Some(id) = self.fragments_mut(side).pop_due(now) else { break };
+            let fate = self.fragments_mut(side).value(id).map(|datagram| datagram.fate);
+            let life = match fate {
+                Some(Fate::Unknown) => patience,
+                Some(Fate::Refused(_)) if side == Side::Internet => patience,
+                Some(Fate::Refused(_) | Fate::Passes(_)) | None => LIFE,
+            };
+            if self.fragments_mut(side).age(id, now) < life * 1000 {
+                self.fragments_mut(side).arm(id, life, now);
+            } else if let Some(datagram) = self.fragments_mut(side).remove(id) {
                 self.counters.drop_held(DropReason::V4FragNoContext, datagram.waiting.len() as u64);
             }
         }
     }
 
-    /// The identification that the pieces of a datagram leave with, when its first one has gone.
+    /// The identification that the pieces of a datagram from a B4 leave with, when its first one has gone.
     pub(in crate::engine) fn identification_of(&self, datagram: u32) -> Option<u16> {
-        match self.fragments.value(datagram)?.fate {
+        match self.fragments_from_b4.value(datagram)?.fate {
             Fate::Passes(ports) => Some(ports.identification),
             Fate::Unknown | Fate::Refused(_) => None,
         }
@@ -268,6 +284,7 @@ impl Aftr {
     #[inline]
     pub(in crate::engine) fn fragment_passes(
         &mut self,
+        side: Side,
         datagram: u32,
         flow: &Flow,
         identification: u16,
@@ -276,17 +293,17 @@ impl Aftr {
         if datagram != NONE {
             let ports =
                 Ports { source: flow.source_port, destination: flow.destination_port, identification };
-            self.let_follow(datagram, ports, softwire);
+            self.let_follow(side, datagram, ports, softwire);
         }
     }
 
-    fn let_follow(&mut self, datagram: u32, ports: Ports, softwire: u32) {
+    fn let_follow(&mut self, side: Side, datagram: u32, ports: Ports, softwire: u32) {
         let subscriber = self.softwires.slab[softwire].subscriber;
         let owner = self.subscribers.slab[subscriber].prefix;
-        if let Some(record) = self.fragments.value_mut(datagram) {
+        if let Some(record) = self.fragments_mut(side).value_mut(datagram) {
             record.fate = Fate::Passes(ports);
-            self.fragments.hand_over(datagram, owner);
-            drop_evicted(self);
+            self.fragments_mut(side).hand_over(datagram, owner);
+            drop_evicted(self, side);
         }
     }
 }

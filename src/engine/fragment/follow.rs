@@ -15,8 +15,8 @@ use crate::engine::time::Instant;
 use crate::engine::translate::rewrite_addresses;
 use crate::engine::transport::Flow;
 use crate::engine::verdict::{DropReason, Verdict};
-use crate::wire::Packet;
 use crate::wire::ipv4::{Ipv4, protocol};
+use crate::wire::{Packet, Side};
 use aftr_config::Protocol;
 
 /// A piece from a B4.
@@ -34,7 +34,7 @@ pub(in crate::engine) fn fragment_from_b4(
         Arrival::First(datagram) => {
             let first = Inner { datagram, ..*inner };
             let outcome = transport_from_b4(aftr, packet, &first, tunnel, now);
-            draw_after(aftr, datagram, &outcome, now);
+            draw_after(aftr, Side::B4, datagram, &outcome, now);
             outcome
         }
     }
@@ -56,25 +56,25 @@ pub(in crate::engine) fn fragment_from_internet(
         Arrival::First(datagram) => {
             let first = Inner { datagram, ..*inner };
             let outcome = transport_from_internet(aftr, packet, &first, address, now);
-            draw_after(aftr, datagram, &outcome, now);
+            draw_after(aftr, Side::Internet, datagram, &outcome, now);
             outcome
         }
     }
 }
 
 /// What became of the first piece becomes of those that waited for it.
-fn draw_after(aftr: &mut Aftr, datagram: u32, outcome: &Result<Verdict, Refusal>, now: Instant) {
+fn draw_after(aftr: &mut Aftr, side: Side, datagram: u32, outcome: &Result<Verdict, Refusal>, now: Instant) {
     let reason = match outcome {
         Err(refusal) => Some(refusal.reason),
         Ok(verdict) => verdict.drop_reason(),
     };
-    let Some(record) = aftr.fragments.value_mut(datagram) else { return };
+    let Some(record) = aftr.fragments_mut(side).value_mut(datagram) else { return };
     let Fate::Passes(ports) = record.fate else {
         // A first piece that neither passed nor was refused is an unsolicited SYN (RFC 5382 REQ-4).
-        return refuse(aftr, datagram, reason.unwrap_or(DropReason::NatNoMapping));
+        return refuse(aftr, side, datagram, reason.unwrap_or(DropReason::NatNoMapping));
     };
     let waiting = std::mem::take(&mut record.waiting);
-    aftr.fragments.discharge(datagram);
+    aftr.fragments_mut(side).discharge(datagram);
     for piece in waiting {
         let mut packet = piece.packet;
         let Some(header) = Ipv4::view(packet.bytes()) else { continue };
