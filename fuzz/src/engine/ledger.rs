@@ -1,6 +1,6 @@
 //! What the events say, kept as a journal would: it must tell the same as the tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(super) struct Ledger {
     latest: Instant,
     /// When a port that was freed may be somebody's again (RFC 6888 REQ-8).
     held: BTreeMap<(u8, SocketAddrV4), Instant>,
+    /// What is told to be nearly full.
+    alarms: BTreeSet<String>,
 }
 
 impl Ledger {
@@ -53,11 +55,23 @@ impl Ledger {
                     .filter(|record| record.b4 == from)
                     .for_each(|record| record.b4 = to);
             }
-            EventKind::PoolHigh { percent, .. } | EventKind::PoolLow { percent, .. } => {
-                assert!(percent <= 100)
+            EventKind::PoolHigh { percent, pool_id } => {
+                assert!(percent <= 100);
+                self.alarms.insert(format!("pool {pool_id}"));
             }
-            EventKind::TableHigh { percent, .. } => assert!((80..=100).contains(&percent)),
-            EventKind::TableLow { percent, .. } => assert!(percent < 70),
+            EventKind::PoolLow { percent, pool_id } => {
+                assert!(percent <= 100 && self.alarms.remove(&format!("pool {pool_id}")), "pool {pool_id}");
+            }
+            EventKind::TableHigh { percent, table } => {
+                assert!((80..=100).contains(&percent));
+                self.alarms.insert(format!("{table:?}"));
+            }
+            EventKind::TableLow { percent, table } => {
+                assert!(
+                    percent < 70 && self.alarms.remove(&format!("{table:?}")),
+                    "{table:?} at {percent} %"
+                );
+            }
             EventKind::Refused { count, .. } | EventKind::EcnAnomalies { count } => assert!(count > 0),
         }
     }
@@ -70,6 +84,11 @@ impl Ledger {
             _ => Protocol::Icmp,
         };
         self.mappings.get(&(protocol as u8, external))
+    }
+
+    /// Nothing is nearly full any more, and that was told.
+    pub(super) fn at_the_end(&self) {
+        assert!(self.alarms.is_empty(), "never said to have room again: {:?}", self.alarms);
     }
 
     /// Nobody is refused for want of ports whose own range is not in use (RFC 7422 section 2).
@@ -112,7 +131,7 @@ impl Ledger {
         let used = [subscribers, softwires, mappings, sessions];
         assert!(used.iter().zip(limits).all(|(&used, limit)| used <= limit as usize), "{gauges:?}");
         assert!(gauges.reassembling <= config.softwire.reassembly.limit as usize, "{gauges:?}");
-        assert!(gauges.fragmented <= config.nat.fragments.limit as usize, "{gauges:?}");
+        assert!(gauges.fragmented <= 2 * config.nat.fragments.limit as usize, "{gauges:?}");
         assert_eq!(aftr.counters().events_lost, 0);
     }
 

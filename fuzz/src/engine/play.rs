@@ -273,5 +273,6 @@ impl Player {
         let holders = self.aftr.subscribers().filter(|view| view.mappings.iter().sum::<u32>() > 0).count();
         assert_eq!(gauges.subscribers, holders, "subscribers that hold nothing: {gauges:?}");
         assert_eq!(self.aftr.poll_timeout(), None, "nothing is left, and something is waited for");
+        self.ledger.at_the_end();
     }
 }
