@@ -12,6 +12,7 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
+use crate::wire::ipv4::protocol;
 use crate::wire::{Packet, Side, icmpv4};
 use aftr_config::Protocol;
 
@@ -105,8 +106,10 @@ fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
 }
 
+/// Any router may send an error about what left untranslated.
 fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
-    aftr.settings.may_pass_through(inner.source)
+    let may_be_error = inner.protocol == protocol::ICMP && aftr.settings.knows_pass_through();
+    (may_be_error || aftr.settings.may_pass_through(inner.source))
         && aftr.settings.allows_internal(inner.destination)
         && !is_well_known_b4(inner.destination)
 }
@@ -146,7 +149,7 @@ fn from_outside_query(
     if !answers
         || !is_echo
         || inner.is_fragment
-        || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, now)
+        || !aftr.limiter.error_to_internet(&aftr.settings.config.icmp, inner.source, now)
     {
         return Err(DropReason::NatNoMapping.into());
     }

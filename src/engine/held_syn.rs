@@ -121,7 +121,10 @@ impl Aftr {
             syns.slab[id].latest = now.stamp();
         } else {
             let hash = syns.hash(attacked, caller);
-            if !syns.slab.has_room(1) || !syns.by_tuple.has_room(hash) {
+            // Homes that call each other leave half of the room to calls from the Internet.
+            let of_homes =
+                usize::from(tunnel.is_some()) * (self.settings.config.nat.syn_held_max as usize / 2);
+            if !syns.slab.has_room(1 + of_homes) || !syns.by_tuple.has_room(hash) {
                 return Err(reason);
             }
             let length = inner.total_length.min(KEPT);
@@ -168,11 +171,14 @@ impl Aftr {
         }
         let limits = &self.settings.config.icmp;
         let subscriber = syn.tunnel.map(|tunnel| self.settings.subscriber_prefix(tunnel.b4));
-        let allowed = self.limiter.syn_reject(limits, now)
-            && match subscriber {
-                Some(subscriber) => self.limiter.error_to_b4(limits, subscriber, now),
-                None => self.limiter.error_to_internet(limits, now),
-            };
+        let allowed = match subscriber {
+            // Scans of the Internet do not silence what homes hear.
+            Some(subscriber) => self.limiter.error_to_b4(limits, subscriber, now),
+            None => {
+                self.limiter.syn_reject(limits, now)
+                    && self.limiter.error_to_internet(limits, *syn.caller.ip(), now)
+            }
+        };
         if !allowed {
             self.counters.icmp_suppressed += 1;
             return;

@@ -10,12 +10,13 @@ use super::refusal::{Answer, Refusal};
 use super::settings::AFTR_IPV4;
 use super::softwire::Tunnel;
 use super::time::Instant;
+use super::tunnel_error;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use crate::wire::ipv6::{self, Ipv6, next_header};
 use crate::wire::tcp::{self, Tcp, flag};
-use crate::wire::{Packet, checksum, icmpv6};
+use crate::wire::{Packet, checksum, extension, icmpv6};
 
 /// RFC 1812 section 4.3.2.3: an error is at most this long.
 const MOST_V4: usize = 576;
@@ -52,6 +53,12 @@ impl Aftr {
         now: Instant,
     ) -> bool {
         let Some(&cause) = Ipv6::view(packet.bytes()) else { return false };
+        // RFC 4443 section 2.4 e.1
+        if let Some((next_header::ICMPV6, at)) = extension::upper_layer(packet.bytes())
+            && packet.bytes().get(at..).is_some_and(tunnel_error::is_error)
+        {
+            return false;
+        }
         let subscriber = self.settings.subscriber_prefix(cause.source());
         if !self.limiter.error6(&self.settings.config.icmp, subscriber, now) {
             self.counters.icmp_suppressed += 1;
@@ -125,7 +132,8 @@ impl Aftr {
         if !is_told || refusal.answer == Answer::Silence || !may_be_answered(packet.bytes()) {
             return Verdict::Drop(refusal.reason);
         }
-        if !self.limiter.error_to_internet(&self.settings.config.icmp, now) {
+        let to = Ipv4::view(packet.bytes()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4::source);
+        if !self.limiter.error_to_internet(&self.settings.config.icmp, to, now) {
             self.counters.icmp_suppressed += 1;
             return Verdict::Drop(refusal.reason);
         }

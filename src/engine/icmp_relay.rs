@@ -3,7 +3,7 @@
 //!
 //! An error neither refreshes nor ends anything (RFC 5508 REQ-6).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::aftr::Aftr;
 use super::egress;
@@ -11,6 +11,7 @@ use super::icmp_error::push_error;
 use super::inner::{Inner, is_martian};
 use super::ip_options;
 use super::mapping::Place;
+use super::pass_through;
 use super::refusal::Answer;
 use super::settings::AFTR_IPV4;
 use super::softwire::Tunnel;
@@ -34,6 +35,16 @@ struct Quoted {
     transport_at: usize,
 }
 
+impl Quoted {
+    fn sender(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.source, self.source_port)
+    }
+
+    fn called(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.destination, self.destination_port)
+    }
+}
+
 /// An error from a host behind a B4, or from a router there, about a packet that it was sent (RFC 5508
 /// REQ-5).
 pub(super) fn from_b4(
@@ -51,13 +62,10 @@ pub(super) fn from_b4(
         return Err(DropReason::IcmpQuoted);
     }
     let admission = aftr.admit(tunnel, now)?;
-    let mapping = admission
+    let external = admission
         .softwire()
-        .and_then(|softwire| {
-            aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port)
-        })
+        .and_then(|softwire| external_of_called(aftr, softwire, &quoted))
         .ok_or(DropReason::NatNoMapping)?;
-    let external = aftr.mappings.slab[mapping].external();
     // A hairpinned packet is quoted with the caller's external address: the error goes back to it
     // (RFC 5508 REQ-7).
     let home = match aftr.pool.find(inner.destination) {
@@ -83,7 +91,7 @@ pub(super) fn from_b4(
     match home {
         None => Ok(aftr.send_to_internet(packet)),
         Some(home) => {
-            deliver(aftr, packet, &quoted, home);
+            deliver(packet, &quoted, aftr.mappings.slab[home].internal());
             aftr.counters.hairpinned.count(packet.len());
             Ok(aftr.send_hairpinned(packet, home, now))
         }
@@ -99,13 +107,28 @@ pub(super) fn from_internet(
     now: Instant,
 ) -> Result<Verdict, DropReason> {
     let quoted = check(packet.bytes(), inner)?;
-    let home = mapping_of_source(aftr, inner, &quoted)?;
-    let softwire = aftr.mappings.slab[home].softwire;
+    let (softwire, internal) = match aftr.pool.find(inner.destination) {
+        Some(_) => {
+            let home = &aftr.mappings.slab[mapping_of_source(aftr, inner, &quoted)?];
+            (home.softwire, home.internal())
+        }
+        None => untranslated(aftr, inner, &quoted)?,
+    };
     if aftr.settings.config.softwire.ptb_clamp {
         clamp_mtu(&mut packet.bytes_mut()[inner.header_length..], aftr.tunnel_mtu(softwire, now));
     }
-    deliver(aftr, packet, &quoted, home);
+    deliver(packet, &quoted, internal);
     Ok(aftr.send_into(packet, softwire, now))
+}
+
+/// Whose packet is quoted that left untranslated (RFC 6888 REQ-6).
+fn untranslated(aftr: &Aftr, inner: &Inner, quoted: &Quoted) -> Result<(u32, SocketAddrV4), DropReason> {
+    if inner.destination != quoted.source {
+        return Err(DropReason::IcmpQuoted);
+    }
+    let (internal, remote) = (quoted.sender(), quoted.called());
+    let softwire = pass_through::softwire_from(aftr, quoted.protocol, internal, remote);
+    Ok((softwire.ok_or(DropReason::X4Dst)?, internal))
 }
 
 /// Has "fragmentation needed" name at most `most`; the checksum is made anew when the quotation is rewritten.
@@ -119,13 +142,29 @@ fn clamp_mtu(message: &mut [u8], most: u16) {
     }
 }
 
+/// Whether a packet that entered a softwire, or the front of one, was sent to somebody who can get packets there.
+pub(super) fn is_for_a_mapping(aftr: &Aftr, packet: &[u8], softwire: u32) -> bool {
+    quotation(packet, 0).is_some_and(|quoted| external_of_called(aftr, softwire, &quoted).is_some())
+}
+
+/// How the Internet knows the host behind a B4 that the quoted packet was for: by its mapping, or as it is.
+fn external_of_called(aftr: &Aftr, softwire: u32, quoted: &Quoted) -> Option<SocketAddrV4> {
+    let called = quoted.called();
+    if let Some(mapping) = aftr.mappings.find(softwire, quoted.protocol, *called.ip(), called.port()) {
+        return Some(aftr.mappings.slab[mapping].external());
+    }
+    let known = pass_through::softwire_from(aftr, quoted.protocol, called, quoted.sender());
+    (known == Some(softwire)).then_some(called)
+}
+
 /// Tells the sender of a packet that was lost on its way to a B4 (RFC 2473 section 8). `lost` is how the
 /// packet entered the softwire: it is quoted as its sender knows it.
 pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answer: Answer, now: Instant) {
     let Some(quoted) = quotation(lost.bytes(), 0) else { return };
-    let called = aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port);
-    let Some(called) = called else { return };
-    let external = aftr.mappings.slab[called].external();
+    let Some(external) = external_of_called(aftr, softwire, &quoted) else { return };
+    if !is_known_to_sessions(aftr, softwire, &quoted) {
+        return;
+    }
     // A call from another home bears that home's external address. Who has an address that is nobody's, or
     // that the Internet does not route, is ourselves (192.0.0.1), gone, or made up.
     let home = match aftr.pool.find(quoted.source) {
@@ -138,13 +177,14 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
         }
     };
     let limits = &aftr.settings.config.icmp;
-    let may_tell = match home {
-        Some(home) => {
-            let b4 = aftr.softwires.slab[aftr.mappings.slab[home].softwire].b4;
-            aftr.limiter.error_to_b4(limits, aftr.settings.subscriber_prefix(b4), now)
-        }
-        None => aftr.limiter.error_to_internet(limits, now),
-    };
+    let may_tell = aftr.limiter.tunnel_error(limits, now)
+        && match home {
+            Some(home) => {
+                let b4 = aftr.softwires.slab[aftr.mappings.slab[home].softwire].b4;
+                aftr.limiter.error_to_b4(limits, aftr.settings.subscriber_prefix(b4), now)
+            }
+            None => aftr.limiter.error_to_internet(limits, quoted.source, now),
+        };
     if !may_tell {
         aftr.counters.icmp_suppressed += 1;
         return;
@@ -161,13 +201,23 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
             aftr.outbox.push_back((lost, Side::Internet));
         }
         Some(home) => {
-            deliver(aftr, &mut lost, &quoted, home);
+            deliver(&mut lost, &quoted, aftr.mappings.slab[home].internal());
             let tunnel = aftr.tunnel_of(aftr.mappings.slab[home].softwire);
             aftr.encapsulate(&mut lost, &tunnel);
             aftr.counters.icmp_to_b4 += 1;
             aftr.outbox.push_back((lost, Side::B4));
         }
     }
+}
+
+/// Where TCP's sessions are known, nobody else is told what the called host looks like from outside.
+fn is_known_to_sessions(aftr: &Aftr, softwire: u32, quoted: &Quoted) -> bool {
+    let called = quoted.called();
+    let mapping = aftr.mappings.find(softwire, quoted.protocol, *called.ip(), called.port());
+    mapping.is_none_or(|mapping| {
+        quoted.protocol != Protocol::Tcp
+            || aftr.sessions.find(mapping, quoted.source, quoted.source_port).is_some()
+    })
 }
 
 /// The mapping that sent the quoted packet.
@@ -181,8 +231,7 @@ fn mapping_of_source(aftr: &Aftr, inner: &Inner, quoted: &Quoted) -> Result<u32,
 }
 
 /// Translates an error to the host whose packet it quotes.
-fn deliver(aftr: &Aftr, packet: &mut Packet, quoted: &Quoted, home: u32) {
-    let internal = aftr.mappings.slab[home].internal();
+fn deliver(packet: &mut Packet, quoted: &Quoted, internal: SocketAddrV4) {
     let bytes = packet.bytes_mut();
     rewrite_quoted(bytes, quoted, End::Source, *internal.ip(), internal.port());
     if let Some(header) = Ipv4::view_mut(bytes) {

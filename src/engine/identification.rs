@@ -6,25 +6,27 @@ use aftr_config::Protocol;
 
 use super::aftr::Aftr;
 use super::inner::Inner;
-use super::seed::{HashKey, Random};
+use super::seed::{Random, WireKey};
 use super::time::{Instant, Stamp};
 use super::verdict::DropReason;
+
+/// Parts of a turn whose time is known: how exact the look back is.
+const BLOCKS: usize = 16;
+const BLOCK: u16 = (0x1_0000 / BLOCKS) as u16;
 
 /// A counter that a few (source, destination, protocol) share. Each of these starts it at a secret place
 /// of its own, so that they cannot be predicted.
 #[derive(Clone, Copy)]
 struct Lane {
     next: u16,
-    /// Whether `before` says something.
+    /// Whether it has come round once.
     has_turned: bool,
-    /// When it last came round.
-    turned: Stamp,
-    /// And when the time before.
-    before: Stamp,
+    /// When each part of the turn was last begun.
+    begun: [Stamp; BLOCKS],
 }
 
 pub(super) struct IpIdentifications {
-    key: HashKey,
+    key: WireKey,
     lanes: Vec<Lane>,
 }
 
@@ -34,8 +36,8 @@ impl IpIdentifications {
     const LIFE_MILLIS: u32 = 120_000;
 
     pub(super) fn new(random: &mut Random, now: Instant) -> IpIdentifications {
-        let lane = Lane { next: 0, has_turned: false, turned: now.stamp(), before: now.stamp() };
-        IpIdentifications { key: random.hash_key(), lanes: vec![lane; Self::LANES] }
+        let lane = Lane { next: 0, has_turned: false, begun: [now.stamp(); BLOCKS] };
+        IpIdentifications { key: random.wire_key(), lanes: vec![lane; Self::LANES] }
     }
 
     pub(super) fn memory() -> u64 {
@@ -48,17 +50,27 @@ impl IpIdentifications {
         source: Ipv4Addr,
         destination: Ipv4Addr,
         protocol: Protocol,
+        is_strict: bool,
         now: Instant,
     ) -> (u16, bool) {
-        let hash = self.key.hash([source.to_bits(), destination.to_bits(), protocol as u32]);
+        let [a, b, c, d] = source.octets();
+        let [e, f, g, h] = destination.octets();
+        let hash = self.key.hash(&[a, b, c, d, e, f, g, h, protocol as u8]);
         let lane = &mut self.lanes[hash as usize % Self::LANES];
-        if lane.next == u16::MAX {
-            *lane = Lane { next: 0, has_turned: true, turned: now.stamp(), before: lane.turned };
-        } else {
-            lane.next += 1;
+        let at = lane.next;
+        let block = usize::from(at / BLOCK);
+        // The last time was before the part behind this one was begun.
+        let before = lane.begun[(block + 1) % BLOCKS];
+        let repeats = lane.has_turned && before.age(now) < Self::LIFE_MILLIS;
+        if repeats && is_strict {
+            return (at, true);
         }
-        let repeats = lane.has_turned && lane.before.age(now) < Self::LIFE_MILLIS;
-        (((hash >> 16) as u16).wrapping_add(lane.next), repeats)
+        if at % BLOCK == 0 {
+            lane.begun[block] = now.stamp();
+        }
+        lane.next = at.wrapping_add(1);
+        lane.has_turned |= lane.next == 0;
+        (((hash >> 32) as u16).wrapping_add(at), repeats)
     }
 }
 
@@ -80,11 +92,12 @@ impl Aftr {
         if let Some(given) = self.identification_of(inner.datagram) {
             return Ok(given);
         }
+        let is_strict = self.settings.config.nat.ipid_strict;
         let (identification, repeats) =
-            self.ip_identifications.next(source, inner.destination, protocol, now);
+            self.ip_identifications.next(source, inner.destination, protocol, is_strict, now);
         if repeats {
             self.counters.identification_wraps += 1;
-            if self.settings.config.nat.ipid_strict {
+            if is_strict {
                 return Err(DropReason::NatIpId);
             }
         }
@@ -108,9 +121,9 @@ mod tests {
         let mut ids = ids();
         let mut seen = vec![false; 1 << 16];
         for _ in 0..1 << 16 {
-            let (id, repeats) = ids.next(ENDS.0, ENDS.1, Protocol::Udp, Instant::ZERO);
+            let (id, repeats) = ids.next(ENDS.0, ENDS.1, Protocol::Udp, false, Instant::ZERO);
             assert!(!std::mem::replace(&mut seen[usize::from(id)], true));
-            assert!(!repeats || seen.iter().all(|&was| was));
+            assert!(!repeats);
         }
     }
 
@@ -119,7 +132,14 @@ mod tests {
         for (per_second, expected) in [(500u64, false), (1000, true)] {
             let mut ids = ids();
             let repeats = (0..300 * per_second).filter(|number| {
-                ids.next(ENDS.0, ENDS.1, Protocol::Udp, Instant::from_millis(number * 1000 / per_second)).1
+                ids.next(
+                    ENDS.0,
+                    ENDS.1,
+                    Protocol::Udp,
+                    false,
+                    Instant::from_millis(number * 1000 / per_second),
+                )
+                .1
             });
             assert_eq!(repeats.count() > 0, expected, "{per_second}/s");
         }
@@ -128,7 +148,8 @@ mod tests {
     #[test]
     fn destinations_and_protocols_count_from_places_of_their_own() {
         let mut ids = ids();
-        let mut first = |destination, protocol| ids.next(ENDS.0, destination, protocol, Instant::ZERO).0;
+        let mut first =
+            |destination, protocol| ids.next(ENDS.0, destination, protocol, false, Instant::ZERO).0;
         let one = first(ENDS.1, Protocol::Udp);
         let others = [first(ENDS.1, Protocol::Tcp), first(Ipv4Addr::new(203, 0, 113, 2), Protocol::Udp)];
         assert!(others.iter().all(|other| other.abs_diff(one) > 16), "{one} {others:?}");

@@ -1,6 +1,8 @@
 //! How many packets of our own may leave (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f): a share for
 //! each source, so that one cannot silence us for the others, and a total.
 
+use std::net::Ipv4Addr;
+
 use aftr_config::IcmpLimits;
 
 use super::bucket::{Bucket, SharedBuckets};
@@ -11,6 +13,8 @@ pub(super) struct Limiter {
     errors: SharedBuckets,
     echoes: SharedBuckets,
     errors6: SharedBuckets,
+    recipients: SharedBuckets,
+    tunnel_errors: Bucket,
     to_b4: Bucket,
     to_internet: Bucket,
     to_all6: Bucket,
@@ -23,6 +27,8 @@ impl Limiter {
             errors: SharedBuckets::new(random.hash_key()),
             echoes: SharedBuckets::new(random.hash_key()),
             errors6: SharedBuckets::new(random.hash_key()),
+            recipients: SharedBuckets::new(random.hash_key()),
+            tunnel_errors: Bucket::FULL,
             to_b4: Bucket::FULL,
             to_internet: Bucket::FULL,
             to_all6: Bucket::FULL,
@@ -31,7 +37,7 @@ impl Limiter {
     }
 
     pub(super) fn memory() -> u64 {
-        3 * SharedBuckets::memory()
+        4 * SharedBuckets::memory()
     }
 
     /// An ICMPv4 error, or a TCP reset, into a softwire of this subscriber.
@@ -54,9 +60,18 @@ impl Limiter {
             && self.to_all6.take(limits.icmpv6_rate, limits.icmpv6_rate, now)
     }
 
-    /// An ICMPv4 error, or an echo reply, to the Internet.
-    pub(super) fn error_to_internet(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
-        limits.enable && self.to_internet.take(limits.to_internet_rate, limits.to_internet_rate, now)
+    /// An ICMPv4 error, or an echo reply, to a host on the Internet: at most a fifth of all is one host's.
+    pub(super) fn error_to_internet(&mut self, limits: &IcmpLimits, to: Ipv4Addr, now: Instant) -> bool {
+        let (rate, share) = (limits.to_internet_rate, (limits.to_internet_rate / 5).max(1));
+        limits.enable
+            && self.recipients.of(to.to_bits().into()).take(share, share, now)
+            && self.to_internet.take(rate, rate, now)
+    }
+
+    /// The same about a packet that was lost in a softwire: anybody can say so, and has a fifth of all for it.
+    pub(super) fn tunnel_error(&mut self, limits: &IcmpLimits, now: Instant) -> bool {
+        let share = (limits.to_internet_rate / 5).max(1);
+        limits.enable && self.tunnel_errors.take(share, share, now)
     }
 
     /// An ICMP 3/3 for an unsolicited SYN (RFC 5382 REQ-4).

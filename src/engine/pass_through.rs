@@ -1,7 +1,7 @@
 //! Destinations that are reached untranslated (RFC 6888 REQ-6). Private sources overlap between B4s, so
 //! the AFTR remembers which softwire a flow belongs to, and refuses the same flow of another one.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::aftr::{Aftr, MOST_TIMERS};
 use super::egress;
@@ -128,10 +128,19 @@ fn over_quota(aftr: &Aftr, subscriber: Option<u32>, now: Instant) -> Option<Drop
 
 /// Whether an untranslated flow is this softwire's.
 pub(super) fn is_of(aftr: &Aftr, flow: &Flow, softwire: u32) -> bool {
-    let internal = (flow.source, flow.source_port);
-    let remote = (flow.destination, flow.destination_port);
-    let known = aftr.pass_through.find(flow.protocol, internal, remote);
-    known.is_some_and(|id| aftr.pass_through.slab[id].softwire == softwire)
+    softwire_from(aftr, flow.protocol, flow.source(), flow.destination()) == Some(softwire)
+}
+
+/// The softwire of an untranslated flow, by its ends.
+pub(super) fn softwire_from(
+    aftr: &Aftr,
+    protocol: Protocol,
+    internal: SocketAddrV4,
+    remote: SocketAddrV4,
+) -> Option<u32> {
+    let ends = ((*internal.ip(), internal.port()), (*remote.ip(), remote.port()));
+    let id = aftr.pass_through.find(protocol, ends.0, ends.1)?;
+    Some(aftr.pass_through.slab[id].softwire)
 }
 
 /// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a

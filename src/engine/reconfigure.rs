@@ -25,16 +25,15 @@ impl Aftr {
         self.pool.update(config);
         self.ports.extend_to(self.pool.addresses.len());
         self.end_retired_mappings(now);
-        let refused: Vec<(u32, Ipv6Net)> = self
-            .softwires
-            .slab
-            .iter()
-            .filter(|(_, softwire)| !self.settings.allows_b4(softwire.b4))
-            .map(|(id, softwire)| (id, Ipv6Net::from(softwire.b4)))
-            .collect();
-        for (id, b4) in refused {
-            self.softwires.shut(id);
-            self.purge(b4, now);
+        let softwires: Vec<(u32, Ipv6Net)> =
+            self.softwires.slab.iter().map(|(id, softwire)| (id, Ipv6Net::from(softwire.b4))).collect();
+        for (id, b4) in softwires {
+            if self.settings.allows_b4(b4.addr()) {
+                self.softwires.reopen(id);
+            } else {
+                self.softwires.shut(id);
+                self.purge(b4, now);
+            }
         }
         Ok(())
     }

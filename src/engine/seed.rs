@@ -5,6 +5,7 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use siphasher::sip::SipHasher13;
 
 /// 256 bits that a run depends on. Secret in production: who knows it can predict ports.
 #[derive(Clone)]
@@ -39,6 +40,10 @@ impl Random {
         ((u64::from(self.0.next_u32()) * u64::from(bound)) >> 32) as u32
     }
 
+    pub(super) fn wire_key(&mut self) -> WireKey {
+        WireKey(SipHasher13::new_with_keys(self.0.next_u64(), self.0.next_u64()))
+    }
+
     pub(super) fn hash_key(&mut self) -> HashKey {
         HashKey(std::array::from_fn(|_| self.0.next_u64()))
     }
@@ -69,6 +74,18 @@ impl HashKey {
     #[inline]
     pub(super) fn hash_v6(&self, address: u128) -> u32 {
         self.hash([(address >> 96) as u32, (address >> 64) as u32, (address >> 32) as u32, address as u32])
+    }
+}
+
+/// A secret function for numbers that leave on the wire: from those that somebody sees, no other one can be
+/// computed. That is more than a table asks of [`HashKey`].
+#[derive(Clone)]
+pub(super) struct WireKey(SipHasher13);
+
+impl WireKey {
+    /// 64 bits that look random.
+    pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
+        self.0.hash(bytes)
     }
 }
 

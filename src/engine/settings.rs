@@ -78,6 +78,11 @@ impl Settings {
         per_protocol(&self.config.nat.filtering_type, protocol)
     }
 
+    /// Whether anything at all is left untranslated.
+    pub(super) fn knows_pass_through(&self) -> bool {
+        !self.config.nat.nat_pass_through.is_empty()
+    }
+
     /// Whether any rule leaves this destination address untranslated; ports are looked at later.
     pub(super) fn may_pass_through(&self, destination: Ipv4Addr) -> bool {
         self.config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))

@@ -33,6 +33,10 @@ impl Flow {
     }
 
     /// Where a packet from a B4 goes.
+    pub(super) fn source(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.source, self.source_port)
+    }
+
     pub(super) fn destination(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.destination, self.destination_port)
     }

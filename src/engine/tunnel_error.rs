@@ -5,7 +5,7 @@
 use aftr_config::DfPolicy;
 
 use super::aftr::Aftr;
-use super::icmp_relay::tell_sender;
+use super::icmp_relay::{is_for_a_mapping, tell_sender};
 use super::refusal::Answer;
 use super::time::Instant;
 use super::verdict::{DropReason, Verdict};
@@ -36,6 +36,9 @@ pub(super) fn take(aftr: &mut Aftr, message: &[u8], now: Instant) -> Result<Verd
             if parameter < LEAST_MTU {
                 return Err(DropReason::Icmp6PtbSmall);
             }
+            if !quote.is_believable(aftr, parameter) {
+                return Err(DropReason::Icmp6Quote);
+            }
             aftr.softwires.learn_mtu(quote.softwire, parameter, now);
             let tells = aftr.settings.config.softwire.df_policy == DfPolicy::Honour;
             tells.then(|| Answer::TooBig(aftr.tunnel_mtu(quote.softwire, now)))
@@ -55,6 +58,10 @@ pub(super) fn take(aftr: &mut Aftr, message: &[u8], now: Instant) -> Result<Verd
 /// A packet of ours, as an error quotes it.
 struct Quote<'m> {
     softwire: u32,
+    /// Octets that the outer packet had.
+    length: u32,
+    /// Its identification, of a piece that is not the first.
+    piece: Option<u32>,
     /// The inner packet, or its front; none in a fragment that is not the first.
     inner: Option<&'m [u8]>,
 }
@@ -66,20 +73,34 @@ impl<'m> Quote<'m> {
         aftr.settings.aftr_address(header.source())?;
         let softwire = aftr.softwires.find(header.destination())?;
         let (mut next, mut at) = (header.next_header(), ipv6::HEADER);
-        let mut is_first = true;
+        let length = u32::from(header.payload_length()) + ipv6::HEADER as u32;
+        let mut piece = None;
         if next == next_header::FRAGMENT {
             let fragment = Fragment::view(&quotation[at..])?;
-            is_first = fragment.offset() == 0;
+            piece = (fragment.offset() > 0).then(|| fragment.identification.get());
             (next, at) = (fragment.next_header, at + fragment::HEADER);
         }
         // The only header that we put between is eight octets long.
-        if next == next_header::DESTINATION && is_first {
+        if next == next_header::DESTINATION && piece.is_none() {
             (next, at) = (*quotation.get(at)?, at + 8);
         }
-        match (next, is_first) {
-            (next_header::IPV4, true) => Some(Quote { softwire, inner: quotation.get(at..) }),
-            (next_header::IPV4 | next_header::DESTINATION, false) => Some(Quote { softwire, inner: None }),
-            _ => None,
-        }
+        let inner = match (next, piece) {
+            (next_header::IPV4, None) => quotation.get(at..),
+            (next_header::IPV4 | next_header::DESTINATION, Some(_)) => None,
+            _ => return None,
+        };
+        Some(Quote { softwire, length, piece, inner })
+    }
+
+    /// RFC 8201 section 4: a packet that we sent and that was too big: one that somebody behind the B4 has a
+    /// mapping for, or a piece whose identification is one of our latest.
+    fn is_believable(&self, aftr: &Aftr, mtu: u32) -> bool {
+        let b4 = aftr.softwires.slab[self.softwire].b4;
+        let was_sent = match (self.inner, self.piece) {
+            (Some(inner), _) => is_for_a_mapping(aftr, inner, self.softwire),
+            (None, Some(identification)) => aftr.identifications.is_recent(b4, identification),
+            (None, None) => false,
+        };
+        was_sent && self.length > mtu
     }
 }

@@ -44,6 +44,26 @@ pub fn walk(packet: &[u8]) -> Result<Upper, ChainFault> {
     walk_from(packet, Upper { next_header, offset: ipv6::HEADER, named_at: 6 })
 }
 
+/// Type and place of what stands behind all extension headers, whatever is wrong with them; none when it is not
+/// there, as in a fragment that is not the first.
+#[must_use]
+pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
+    let (mut next, mut at) = (Ipv6::view(packet)?.next_header(), ipv6::HEADER);
+    while let next_header::HOP_BY_HOP
+    | next_header::ROUTING
+    | next_header::DESTINATION
+    | next_header::FRAGMENT = next
+    {
+        let &[following, units, high, low, ..] = packet.get(at..)? else { return None };
+        if next == next_header::FRAGMENT && u16::from_be_bytes([high, low]) & !7 != 0 {
+            return None;
+        }
+        at += if next == next_header::FRAGMENT { 8 } else { (usize::from(units) + 1) * 8 };
+        next = following;
+    }
+    Some((next, at))
+}
+
 /// Walks the rest of a chain, from a header in it.
 ///
 /// # Errors

@@ -69,6 +69,11 @@ impl Aftr {
             let record = &self.subscribers.slab[id];
             (record.address, record.first_port_set)
         });
+        // RFC 7422: its own range comes first, also when granted sets outlived it.
+        if let Some(own) = self.own_range_set(b4).filter(|&own| self.pool.port_set(own).subscriber == NONE) {
+            let place = self.pick_port(own, flow).ok_or(DropReason::NatPool)?;
+            return Ok(Plan { place, port_set: own, is_grant: true });
+        }
         let mut sets = 0;
         while set != NONE {
             // Sets of an address that left the pool only wait to be given back.
@@ -83,7 +88,7 @@ impl Aftr {
         if sets >= self.settings.config.nat.port_set.max_port_sets {
             return Err(DropReason::NatQuota);
         }
-        let set = self.plan_grant(address, b4, sets == 0).ok_or(DropReason::NatPool)?;
+        let set = self.plan_grant(address, b4).ok_or(DropReason::NatPool)?;
         let place = self.pick_port(set, flow).ok_or(DropReason::NatPool)?;
         Ok(Plan { place, port_set: set, is_grant: true })
     }
@@ -103,18 +108,23 @@ impl Aftr {
 
     /// The set that the subscriber would be granted next. A paired address that has none left refuses:
     /// the subscriber is not moved to another (RFC 7857 section 4).
-    fn plan_grant(&mut self, address: u32, b4: Ipv6Addr, is_first: bool) -> Option<u32> {
+    fn plan_grant(&mut self, address: u32, b4: Ipv6Addr) -> Option<u32> {
         let own_ranges = self.pool.layout.own_ranges();
-        if own_ranges != 0 {
-            let (address, own) = self.own_range(b4, own_ranges)?;
-            return if is_first {
-                Some(self.pool.set_id(address, own))
-            } else {
-                self.pool.free_set(address, &mut self.random)
-            };
-        }
-        let address = if address == NONE { self.pool.least_loaded(b4, &mut self.random)? } else { address };
+        let address = if own_ranges != 0 {
+            self.own_range(b4, own_ranges)?.0
+        } else if address == NONE {
+            self.pool.least_loaded(b4, &mut self.random)?
+        } else {
+            address
+        };
         self.pool.free_set(address, &mut self.random)
+    }
+
+    /// The subscriber's own range, where there are any.
+    fn own_range_set(&self, b4: Ipv6Addr) -> Option<u32> {
+        let own_ranges = self.pool.layout.own_ranges();
+        let (address, own) = if own_ranges == 0 { None } else { self.own_range(b4, own_ranges) }?;
+        Some(self.pool.set_id(address, own))
     }
 
     /// RFC 7422 section 2: the address of a subscriber, and which of its own ranges is the subscriber's.

@@ -49,8 +49,11 @@ impl Aftr {
         mapping.must_hold |= !is_clean;
         self.uncount_session(&session);
         let mapping = &self.mappings.slab[session.mapping];
-        if mapping.protocol == Protocol::Tcp && mapping.sessions == 0 && !mapping.is_static {
-            self.remove_mapping(session.mapping, mapping.must_hold, now);
+        // What the Internet opens and nobody answers keeps no port of the subscriber's.
+        let is_idle = mapping.sessions == mapping.inbound_half_open;
+        if mapping.protocol == Protocol::Tcp && is_idle && !mapping.is_static {
+            let hold = mapping.must_hold || mapping.sessions > 0;
+            self.remove_mapping(session.mapping, hold, now);
         }
     }
 

@@ -97,7 +97,10 @@ impl Aftr {
         let admitted = record.is_static
             || match self.settings.filtering(record.protocol) {
                 Filtering::EndpointIndependent => true,
-                Filtering::AddressDependent => self.has_session_with(mapping, remote),
+                // Others than TCP are known by their address: they were looked for already.
+                Filtering::AddressDependent => {
+                    record.protocol == Protocol::Tcp && self.has_session_with(mapping, remote)
+                }
                 Filtering::AddressAndPortDependent => false,
             };
         admitted.then_some(()).ok_or(DropReason::NatFilter)

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use zerocopy::IntoBytes;
 
 use crate::engine::aftr::Aftr;
-use crate::engine::seed::{HashKey, Random};
+use crate::engine::seed::{Random, WireKey};
 use crate::wire::fragment::{self, Fragment};
 use crate::wire::ipv6::{self, Ipv6, next_header};
 use crate::wire::{Packet, Side};
@@ -14,8 +14,7 @@ use crate::wire::{Packet, Side};
 /// Identifications that cannot be predicted off the path and seldom come again: for each destination a
 /// secret start, and a counter that it shares with a few others (RFC 7739 section 5.3).
 pub(in crate::engine) struct Identifications {
-    start: HashKey,
-    choice: HashKey,
+    key: WireKey,
     counters: Vec<u32>,
 }
 
@@ -24,7 +23,7 @@ impl Identifications {
 
     pub(in crate::engine) fn new(random: &mut Random) -> Identifications {
         let counters = (0..Self::COUNTERS).map(|_| random.below(u32::MAX)).collect();
-        Identifications { start: random.hash_key(), choice: random.hash_key(), counters }
+        Identifications { key: random.wire_key(), counters }
     }
 
     pub(in crate::engine) fn memory() -> u64 {
@@ -32,10 +31,18 @@ impl Identifications {
     }
 
     fn next(&mut self, destination: Ipv6Addr) -> u32 {
-        let bits = destination.to_bits();
-        let counter = &mut self.counters[self.choice.hash_v6(bits) as usize % Self::COUNTERS];
+        let hash = self.key.hash(&destination.octets());
+        let counter = &mut self.counters[hash as usize % Self::COUNTERS];
         *counter = counter.wrapping_add(1);
-        self.start.hash_v6(bits).wrapping_add(*counter)
+        ((hash >> 32) as u32).wrapping_add(*counter)
+    }
+
+    /// Whether a packet to `destination` had this identification a short while ago.
+    pub(in crate::engine) fn is_recent(&self, destination: Ipv6Addr, identification: u32) -> bool {
+        const SHORT_WHILE: u32 = 4096;
+        let hash = self.key.hash(&destination.octets());
+        let latest = ((hash >> 32) as u32).wrapping_add(self.counters[hash as usize % Self::COUNTERS]);
+        latest.wrapping_sub(identification) < SHORT_WHILE
     }
 }
 

@@ -112,6 +112,14 @@ impl Softwires {
         self.by_b4.remove(self.hash(self.slab[id].b4), id);
     }
 
+    /// Has a softwire found again that was shut and whose B4 is allowed once more.
+    pub(in crate::engine) fn reopen(&mut self, id: u32) {
+        let b4 = self.slab[id].b4;
+        if self.find(b4).is_none() {
+            let _ = self.by_b4.insert(self.hash(b4), id);
+        }
+    }
+
     /// Closes one.
     pub(in crate::engine) fn close(&mut self, id: u32) -> Softwire {
         let softwire = self.slab.remove(id);
