@@ -141,6 +141,8 @@ fn the_outer_packet(packet: &[u8]) {
     let marked = header.with_traffic_class(!header.traffic_class());
     assert_eq!((marked.traffic_class(), marked.version()), (!header.traffic_class(), header.version()));
     assert_eq!(marked.with_traffic_class(header.traffic_class()).as_bytes(), &packet[..ipv6::HEADER]);
+    let found = extension::upper_layer(packet);
+    assert!(found.is_none_or(|(next, at)| ![0, 43, 44, 60].contains(&next) && at >= ipv6::HEADER));
     match extension::walk(packet) {
         Ok(upper) => {
             assert_eq!(packet[upper.named_at], upper.next_header);
@@ -149,6 +151,7 @@ fn the_outer_packet(packet: &[u8]) {
             // What is behind the chain does not matter to it.
             assert_eq!(extension::walk(&packet[..upper.offset]), Ok(upper));
             assert_eq!(extension::walk_from(packet, upper), Ok(upper));
+            assert!(upper.next_header == 44 || found == Some((upper.next_header, upper.offset)), "{found:?}");
         }
         Err(ChainFault::OptionReport(at)) => assert!(at > ipv6::HEADER && packet[at] >= 0x80),
         Err(ChainFault::Routing(at)) => assert!(at >= ipv6::HEADER + 2 && packet[at + 1] > 0),

@@ -144,6 +144,10 @@ fn to_b4(outer: V6<'_>, config: &Config, fate: Option<&Fate<'_>>) {
             fate.verdict.drop_reason().is_some()
                 && V6::read(fate.came).is_some_and(|came| came.source() == destination)
         });
+    // RFC 4443 section 2.4 e.1.
+    let is_error = next == 58 && outer.bytes.get(at).is_some_and(|&kind| kind < 128);
+    let about = fate.and_then(|fate| V6::read(fate.came)?.icmp_type());
+    assert!(!is_error || about.is_none_or(|kind| kind >= 128), "an error about an error");
     assert!(is_allowed(config, destination) || is_answer, "{destination} may have no softwire");
     if next == 44 {
         assert_eq!(outer.bytes[at + 1], 0, "reserved");

@@ -16,6 +16,8 @@ pub(super) struct Ledger {
     latest: Instant,
     /// When a port that was freed may be somebody's again (RFC 6888 REQ-8).
     held: BTreeMap<(u8, SocketAddrV4), Instant>,
+    /// Whose untranslated flows are, the latest of each: protocol, inner end, remote end.
+    passed: BTreeMap<(u8, SocketAddrV4, SocketAddrV4), Ipv6Addr>,
     /// What is told to be nearly full.
     alarms: BTreeSet<String>,
 }
@@ -54,6 +56,7 @@ impl Ledger {
                     .values_mut()
                     .filter(|record| record.b4 == from)
                     .for_each(|record| record.b4 = to);
+                self.passed.values_mut().filter(|b4| **b4 == from).for_each(|b4| *b4 = to);
             }
             EventKind::PoolHigh { percent, pool_id } => {
                 assert!(percent <= 100);
@@ -78,12 +81,35 @@ impl Ledger {
 
     /// The mapping at an external end; `number` is the protocol's.
     pub(super) fn mapping(&self, number: u8, external: SocketAddrV4) -> Option<&MappingRecord> {
-        let protocol = match number {
-            packet::TCP => Protocol::Tcp,
-            packet::UDP => Protocol::Udp,
-            _ => Protocol::Icmp,
+        self.mappings.get(&(protocol(number) as u8, external))
+    }
+
+    /// The mapping of an end behind a B4.
+    pub(super) fn mapping_of(
+        &self,
+        number: u8,
+        b4: Ipv6Addr,
+        internal: SocketAddrV4,
+    ) -> Option<&MappingRecord> {
+        let is_it = |record: &&MappingRecord| {
+            record.protocol == protocol(number) && record.b4 == b4 && record.internal == internal
         };
-        self.mappings.get(&(protocol as u8, external))
+        self.mappings.values().find(is_it)
+    }
+
+    /// A packet of this flow left as it was.
+    pub(super) fn passes(&mut self, number: u8, internal: SocketAddrV4, remote: SocketAddrV4, b4: Ipv6Addr) {
+        self.passed.insert((number, internal, remote), b4);
+    }
+
+    /// Whose an untranslated flow is.
+    pub(super) fn passed(
+        &self,
+        number: u8,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Option<Ipv6Addr> {
+        self.passed.get(&(number, internal, remote)).copied()
     }
 
     /// Nothing is nearly full any more, and that was told.
@@ -108,9 +134,12 @@ impl Ledger {
         );
     }
 
-    /// A limit on held ports may have come, which frees them early.
-    pub(super) fn reconfigured(&mut self) {
+    /// A limit on held ports may have come, which frees them early; pools may have gone.
+    pub(super) fn reconfigured(&mut self, config: &Config) {
         self.held.clear();
+        let pools = &config.nat.external_ip_address_pool;
+        let lives = |alarm: &String| pools.iter().any(|pool| *alarm == format!("pool {}", pool.pool_id));
+        self.alarms.retain(|alarm| !alarm.starts_with("pool") || lives(alarm));
     }
 
     /// Every table against every other, and against the ledger.
@@ -210,6 +239,14 @@ impl Ledger {
             assert!(is_owned, "{view:?} has a port that is not its subscriber's");
         }
         (softwires.len(), sessions)
+    }
+}
+
+fn protocol(number: u8) -> Protocol {
+    match number {
+        packet::TCP => Protocol::Tcp,
+        packet::UDP => Protocol::Udp,
+        _ => Protocol::Icmp,
     }
 }
 

@@ -10,6 +10,8 @@ mod whole;
 mod play;
 mod judge;
 mod ledger;
+mod errors;
+mod narrow;
 mod paths;
 
 pub use play::engine;

@@ -36,6 +36,8 @@ pub(super) fn judge_path(fate: &Fate<'_>, ledger: &Ledger, config: &Config) {
                 return;
             };
             if passes_through(config, *from.0.ip()) && from == to {
+                let b4 = ledger.passed(protocol(fate.came), from.1, from.0);
+                assert_eq!(b4, Some(outer.destination()), "{} gets what {} was sent", to.1, from.1);
                 return;
             }
             let record = ledger.mapping(protocol(fate.came), from.1);

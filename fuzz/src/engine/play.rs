@@ -9,8 +9,10 @@ use aftr::wire::{Packet, Side};
 use aftr_config::Config;
 use ipnet::Ipv6Net;
 
+use super::errors::{Sayings, judge_error};
 use super::judge::{self, Fate};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, is_external};
+use super::narrow::Narrow;
 use super::paths::judge_path;
 use super::recipe::{self, Known, Seen};
 use super::scenes;
@@ -35,6 +37,8 @@ struct Player {
     now: Instant,
     seen: Seen,
     ledger: Ledger,
+    sayings: Sayings,
+    narrow: Narrow,
     kernel_ttl: bool,
     /// Packets go in as batches, and nothing is judged again.
     is_echo: bool,
@@ -61,6 +65,8 @@ impl Player {
             now,
             seen: Seen::default(),
             ledger: Ledger::default(),
+            sayings: Sayings::default(),
+            narrow: Narrow::default(),
             kernel_ttl: story.kernel_ttl,
             is_echo,
             digest: DefaultHasher::new(),
@@ -151,12 +157,32 @@ impl Player {
         self.after(Some(verdict));
         if !self.is_echo {
             judge_path(&fate, &self.ledger, self.config);
+            judge_error(&fate, &self.ledger);
+            self.note(Some(&fate), fate.left);
             if let (Some(reason), Some(outer)) = (verdict.drop_reason(), V6::read(bytes)) {
                 self.ledger.refused(&self.aftr, self.config, outer.source(), reason);
             }
         }
+        self.narrow.forget(&self.aftr);
         let is_own = matches!(verdict, Verdict::Reply | Verdict::Reject(_));
         if is_own { Vec::new() } else { left }
+    }
+
+    /// What this or that is judged by later.
+    fn note(&mut self, fate: Option<&Fate<'_>>, left: &[(Vec<u8>, Side)]) {
+        self.sayings.note(fate, left, self.config, self.now);
+        self.narrow.note(fate, left, &self.ledger, self.config, self.now);
+        let Some(fate) = fate.filter(|fate| (fate.side, fate.verdict) == (Side::B4, Verdict::ToInternet))
+        else {
+            return;
+        };
+        for packet in left.iter().filter_map(|(bytes, _)| V4::read(bytes)) {
+            let is_front = !packet.is_later_piece() && !is_external(self.config, packet.source());
+            if let Some((internal, remote)) = packet.ends().filter(|_| is_front) {
+                let b4 = V6::read(fate.came).expect("from a B4").source();
+                self.ledger.passes(packet.protocol(), internal, remote, b4);
+            }
+        }
     }
 
     fn drain(&mut self, left: &mut Vec<(Vec<u8>, Side)>) {
@@ -209,8 +235,10 @@ impl Player {
             self.drain(&mut left);
             if !self.is_echo && !left.is_empty() {
                 judge::judge_all(&left, self.config, None);
+                self.note(None, &left);
             }
             self.fetch_events();
+            self.narrow.forget(&self.aftr);
             if self.aftr.poll_timeout().is_none_or(|due| due > self.now) {
                 break;
             }
@@ -223,7 +251,8 @@ impl Player {
         match self.aftr.reconfigure(config, self.now) {
             Ok(()) => {
                 self.config = config;
-                self.ledger.reconfigured();
+                self.ledger.reconfigured(config);
+                self.sayings.reconfigured();
             }
             Err(keys) => assert!(!keys.is_empty() && self.aftr.gauges() == before),
         }
@@ -240,6 +269,7 @@ impl Player {
             "not all of {prefix} ended"
         );
         self.after(None);
+        self.narrow.forget(&self.aftr);
     }
 
     /// Nothing may be left in the way of the next step.

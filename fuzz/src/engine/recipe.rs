@@ -254,8 +254,10 @@ impl Recipe {
                     1 => self.ip(far, host, TCP, packet::tcp(80, port, 16, self.size())),
                     2 => self.ip(far, host, ICMP, packet::icmp(0, 0, [port, 1], b"pong")),
                     _ => {
+                        // From there, or from a router on the way.
                         let quoted = sealed(self.ip(host, far, UDP, packet::udp(port, 80, 9)));
-                        self.ip(far, host, ICMP, packet::icmp(3, 3, [0, 0], &quoted))
+                        let router = if self.remote & 2 == 0 { far } else { remote(0) };
+                        self.ip(router, host, ICMP, packet::icmp(3, flags >> 2 & 7, [0, 1300], &quoted))
                     }
                 }
             }
@@ -280,9 +282,11 @@ impl Recipe {
         let mtu = [1280, 1400, 1279, 0][usize::from(self.class & 3)];
         let mut message = packet::icmp(kind, self.flags >> 2 & 7, [0, mtu], &body);
         message.truncate(if kind == 128 { usize::MAX } else { 1232 });
-        let mut bytes = packet::ipv6(b4(self.b4), ours(self.number), 0, 58, &message);
+        let bytes = packet::ipv6(b4(self.b4), ours(self.number), 0, 58, &message);
         let sum = packet::icmp6_sum(&bytes, &message);
-        bytes[42..44].copy_from_slice(&sum.to_be_bytes());
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let (next, payload) = self.extend(58, message);
+        let mut bytes = packet::ipv6(b4(self.b4), ours(self.number), 0, next, &payload);
         for edit in &self.edits {
             if let Edit::Outer { at, value } = *edit {
                 patch(&mut bytes, at, value);
@@ -315,7 +319,12 @@ impl Recipe {
 
     fn encapsulate(&self, inner: Vec<u8>, tos: u8) -> Vec<u8> {
         let class = tos & !3 | [tos & 3, tos & 3, tos & 3, 0, 1, 3, 3, tos & 3][usize::from(self.nth)];
-        let (mut next, mut payload) = (4, inner);
+        let (next, payload) = self.extend(4, inner);
+        packet::ipv6(b4(self.b4), ours(self.nth >> 2), class, next, &payload)
+    }
+
+    /// Puts extension headers in front of what an outer packet carries.
+    fn extend(&self, mut next: u8, mut payload: Vec<u8>) -> (u8, Vec<u8>) {
         for edit in &self.edits {
             match *edit {
                 Edit::Extension { kind, option } => {
@@ -332,7 +341,7 @@ impl Recipe {
                 Edit::Outer { .. } | Edit::Truncate { .. } => {}
             }
         }
-        packet::ipv6(b4(self.b4), ours(self.nth >> 2), class, next, &payload)
+        (next, payload)
     }
 }
 

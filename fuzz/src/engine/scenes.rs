@@ -136,6 +136,7 @@ downstream-dscp = 10
 [icmp]
 per-subscriber-rate = 1
 per-subscriber-burst = 1
+to-internet-rate = 5
 echo-per-b4-rate = 1
 POOL"#,
     ),

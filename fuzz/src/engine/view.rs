@@ -19,6 +19,18 @@ impl<'a> V4<'a> {
         (is_whole && packet::checksum(&[&bytes[..header]]) == 0).then(|| V4 { bytes: &bytes[..length] })
     }
 
+    /// A packet of which only the front is there, as an error quotes it.
+    pub(super) fn front(bytes: &'a [u8]) -> Option<V4<'a>> {
+        let header = usize::from(*bytes.first()? & 15) * 4;
+        let is_one = bytes[0] >> 4 == 4 && header >= 20 && header <= bytes.len();
+        (is_one && packet::checksum(&[&bytes[..header]]) == 0).then_some(V4 { bytes })
+    }
+
+    /// What an ICMP error quotes.
+    pub(super) fn quoted(&self) -> Option<V4<'a>> {
+        if self.is_icmp_error() { V4::front(&self.payload()[8..]) } else { None }
+    }
+
     pub(super) fn header(&self) -> usize {
         usize::from(self.bytes[0] & 15) * 4
     }
@@ -136,6 +148,20 @@ impl<'a> V6<'a> {
             (next, at) = (following, at + 8 + usize::from(units) * 8);
         }
         (next, at)
+    }
+
+    /// Type of the ICMPv6 message in it, or in its first piece.
+    pub(super) fn icmp_type(&self) -> Option<u8> {
+        let (mut next, mut at) = (self.bytes[6], 40);
+        while let 0 | 43 | 44 | 60 = next {
+            let [following, units, high, low] = *self.bytes.get(at..at + 4)?.as_array()?;
+            if next == 44 && u16::from_be_bytes([high, low]) & !7 != 0 {
+                return None;
+            }
+            at += if next == 44 { 8 } else { 8 + usize::from(units) * 8 };
+            next = following;
+        }
+        if next == 58 { self.bytes.get(at).copied() } else { None }
     }
 
     /// The IPv4 packet in it, when there is one whole.
