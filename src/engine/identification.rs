@@ -65,7 +65,7 @@ impl IpIdentifications {
         if repeats && is_strict {
             return (at, true);
         }
-        if at % BLOCK == 0 {
+        if at.is_multiple_of(BLOCK) {
             lane.begun[block] = now.stamp();
         }
         lane.next = at.wrapping_add(1);

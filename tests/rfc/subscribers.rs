@@ -218,6 +218,7 @@ fn a_b4_that_a_new_configuration_refuses_is_refused_while_its_ports_are_held() {
     // And welcome again when it is allowed again.
     bed.aftr.reconfigure(&config("", "", ""), bed.now).expect("again");
     bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    assert_eq!(bed.aftr.gauges().softwires, 2, "it has one softwire, as before");
     bed.advance(1000);
     assert_eq!(bed.aftr.gauges().softwires, 0);
 }
