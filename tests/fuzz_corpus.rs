@@ -2,6 +2,7 @@
 //! (`fuzz/src`). A crash that it finds becomes a named file of the corpus, and so a test.
 
 use std::fs;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ fn play(target: &str, body: fn(&[u8])) {
         let bytes = fs::read(path).expect("a file of the corpus");
         catch_unwind(AssertUnwindSafe(|| body(&bytes))).is_err()
     };
+    // Past the capture of the test's output: a corpus that shrank is to be seen.
+    let _ = writeln!(std::io::stderr(), "{target}: {} inputs", files.len());
     let failed: Vec<&PathBuf> = files.iter().filter(fails).collect();
     assert!(failed.is_empty(), "see above for what is wrong with {failed:#?}");
 }
