@@ -169,7 +169,9 @@ impl Recipe {
                 let kind = [3, 11, 12][usize::from(flags % 3)];
                 let quoted =
                     quoted(to, SocketAddrV4::new(host, port), [UDP, TCP, ICMP][usize::from(self.number % 3)]);
-                far(ICMP, packet::icmp(kind, flags >> 2 & 7, [0, 1300], &quoted))
+                // To whom it quotes, or to another.
+                let other = if flags & 0x20 == 0 { *to.ip() } else { remote(self.remote ^ 2) };
+                self.ip(host, other, ICMP, packet::icmp(kind, flags >> 2 & 7, [0, 1300], &quoted))
             }
             7 => self.ip(
                 host,
@@ -229,12 +231,16 @@ impl Recipe {
                 packet::icmp([0, 14][usize::from(flags & 1)], 0, [to.port(), 1], &vec![7; self.size()]),
             ),
             5 | 6 => {
+                // About a packet of whom it is sent to, or of another.
+                let known =
+                    if flags & 0x40 == 0 { known } else { seen.known.first().copied().unwrap_or(known) };
+                let whose = known.external;
                 let payload = match known.protocol {
-                    TCP => packet::tcp(to.port(), from.port(), 16, self.size()),
-                    UDP => packet::udp(to.port(), from.port(), self.size()),
-                    _ => packet::icmp(8, 0, [to.port(), 1], b"ping"),
+                    TCP => packet::tcp(whose.port(), from.port(), 16, self.size()),
+                    UDP => packet::udp(whose.port(), from.port(), self.size()),
+                    _ => packet::icmp(8, 0, [whose.port(), 1], b"ping"),
                 };
-                let quoted = sealed(self.ip(*to.ip(), *from.ip(), known.protocol, payload));
+                let quoted = sealed(self.ip(*whose.ip(), *from.ip(), known.protocol, payload));
                 let kind = [3, 11, 12, 3][usize::from(flags & 3)];
                 near(ICMP, packet::icmp(kind, flags >> 2 & 7, [0, 1300], &quoted))
             }
@@ -277,7 +283,7 @@ impl Recipe {
     fn outer_icmp(&self, seen: &Seen) -> Vec<u8> {
         let (kind, body) = match self.shape % 16 {
             12 => (128, vec![5; self.size()]),
-            _ => ([2, 1, 3, 4][usize::from(self.flags & 3)], seen.to_b4.clone()),
+            _ => ([2, 1, 3, 4][usize::from(self.flags & 3)], self.quote(&seen.to_b4)),
         };
         let mtu = [1280, 1400, 1279, 0][usize::from(self.class & 3)];
         let mut message = packet::icmp(kind, self.flags >> 2 & 7, [0, mtu], &body);
@@ -293,6 +299,18 @@ impl Recipe {
             }
         }
         bytes
+    }
+
+    /// A packet that left into a softwire, or one that could have been.
+    fn quote(&self, to_b4: &[u8]) -> Vec<u8> {
+        let mut quoted = to_b4.to_vec();
+        if self.flags & 0x40 != 0 && quoted.get(6) == Some(&4) && is_plain(&quoted[40..]) {
+            // By another, or to another.
+            let at = if self.flags & 0x20 == 0 { 15 } else { 19 };
+            quoted[40 + at] ^= 1 << (self.flags >> 7);
+            packet::seal(&mut quoted[40..]);
+        }
+        quoted
     }
 
     fn edit_inner(&self, mut bytes: Vec<u8>) -> Vec<u8> {

@@ -172,6 +172,7 @@ external-ip-pool = ["192.0.2.9-192.0.2.10"]
 max-subscribers-per-address = 1
 high-threshold = 10
 low-threshold = 5
+notify-interval = 900
 [[nat.external-ip-address-pool]]
 pool-id = 2
 external-ip-pool = ["198.51.100.7"]
