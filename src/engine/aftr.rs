@@ -198,6 +198,7 @@ impl Aftr {
         self.expire_fragments(Side::Internet, now);
         self.release_port_sets(now);
         self.tell_refusals(now);
+        self.tell_pools(now);
         self.watch_tables(now);
         self.tell_ecn_anomalies(now);
         self.counters.events_lost = self.events.lost;
@@ -217,6 +218,8 @@ impl Aftr {
             self.ports.next_due(),
             self.pool.next_emptied(),
             self.next_refusal(),
+            self.next_pool_notice(),
+            self.next_table_notice(),
             self.next_ecn_notice(),
         ]
         .into_iter()

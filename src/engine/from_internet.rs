@@ -12,8 +12,9 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
+use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::protocol;
-use crate::wire::{Packet, Side, icmpv4};
+use crate::wire::{Packet, Side};
 use aftr_config::Protocol;
 
 /// One packet from the Internet.
@@ -27,7 +28,7 @@ fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> 
     let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
     check_source(aftr, &inner)?;
     let address = aftr.pool.find(inner.destination);
-    if address.is_none() && !may_belong_to_pass_through(aftr, &inner) {
+    if address.is_none() && !may_belong_to_pass_through(aftr, packet, &inner) {
         return Err(DropReason::X4Dst.into());
     }
     egress::check_ttl_from_internet(aftr, &inner)?;
@@ -110,9 +111,14 @@ fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
 }
 
 /// Any router may send an error about what left untranslated.
-fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
-    let may_be_error = inner.protocol == protocol::ICMP && aftr.settings.knows_pass_through();
-    (may_be_error || aftr.settings.may_pass_through(inner.source))
+fn may_belong_to_pass_through(aftr: &Aftr, packet: &Packet, inner: &Inner) -> bool {
+    let is_error = || {
+        let message = Icmpv4::view(&packet.bytes()[inner.header_length..]);
+        inner.protocol == protocol::ICMP
+            && !inner.is_fragment
+            && message.is_some_and(|message| message.class() == Class::Error)
+    };
+    (aftr.settings.knows_pass_through() && is_error() || aftr.settings.may_pass_through(inner.source))
         && aftr.settings.allows_internal(inner.destination)
         && !is_well_known_b4(inner.destination)
 }

@@ -107,6 +107,30 @@ fn an_error_about_an_untranslated_packet_from_outside_reaches_its_sender() {
     bed.up(B, icmp(H, R2, 3, 3, [0; 4], &answer)).dropped(DropReason::NatNoMapping);
 }
 
+/// Any router may send an error about what left untranslated, and nothing but an error.
+#[test]
+fn a_query_to_an_address_behind_a_b4_has_no_answer_from_there() {
+    covers("6888-REQ-6");
+    let mut bed = Bed::with("", "", PASS);
+    for kind in [0, 8, 13, 14] {
+        bed.down(echo(R1, H, kind, 1).ttl(1)).dropped(DropReason::X4Dst);
+        bed.down(echo(R1, H, kind, 1).with_data(1000).loose(7).piece(0, 512)).dropped(DropReason::X4Dst);
+    }
+}
+
+#[test]
+fn an_error_about_a_flow_that_no_rule_leaves_untranslated_any_more_does_not_leave() {
+    covers("6888-REQ-6");
+    covers("INV-3");
+    let limit = "[nat.mapping-limits]\nlimit-pass-through-sessions = 16";
+    let mut bed = Bed::with("", "", &format!("{PASS}\n{limit}"));
+    bed.up(A, udp(H, 5000, R2, 443)).to_internet();
+    let quoted = udp(R2, 443, H, 5000);
+    bed.down(quoted.clone()).to_b4(A);
+    bed.aftr.reconfigure(&config("", "", limit), bed.now).expect("rules change without a restart");
+    bed.up(A, icmp(H, R2, 3, 3, [0; 4], &quoted.bytes())).dropped(DropReason::NatNoMapping);
+}
+
 #[test]
 fn one_home_does_not_use_up_the_untranslated_sessions() {
     covers("6888-REQ-5/5a/5b");
