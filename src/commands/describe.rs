@@ -132,7 +132,8 @@ fn ipv4_packet(f: &mut Formatter<'_>, packet: &[u8], depth: Depth) -> fmt::Resul
     }
     class(f, header.tos())?;
     details(f, header, packet)?;
-    if depth == Depth::Packet && is_whole && !header.is_fragment() {
+    // What was cut off, as in an ICMPv6 error, is not known to be wrong.
+    if depth == Depth::Packet && is_whole && total <= packet.len() && !header.is_fragment() {
         wrong_checksum(f, header, segment)?;
     }
     if is_first && is_whole { icmp_quotation(f, header, segment, depth) } else { Ok(()) }

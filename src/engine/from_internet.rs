@@ -4,7 +4,7 @@ use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_internet;
 use super::icmp_relay;
-use super::inner::{Inner, Side4, check_header, is_martian, is_well_known_b4};
+use super::inner::{Inner, Side4, check_header, is_martian, is_private, is_well_known_b4};
 use super::mapping::Place;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
@@ -12,8 +12,9 @@ use super::time::Instant;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
+use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::protocol;
-use crate::wire::{Packet, Side, icmpv4};
+use crate::wire::{Packet, Side};
 use aftr_config::Protocol;
 
 /// One packet from the Internet.
@@ -22,11 +23,12 @@ pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: In
         .unwrap_or_else(|refusal| aftr.refuse_from_internet(packet, refusal, now))
 }
 
+#[inline(always)]
 fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
     let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
-    check_source(aftr, &inner)?;
+    check_source(aftr, packet, &inner)?;
     let address = aftr.pool.find(inner.destination);
-    if address.is_none() && !may_belong_to_pass_through(aftr, &inner) {
+    if address.is_none() && !may_belong_to_pass_through(aftr, packet, &inner) {
         return Err(DropReason::X4Dst.into());
     }
     egress::check_ttl_from_internet(aftr, &inner)?;
@@ -39,6 +41,7 @@ fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> 
 
 /// A packet, or the first piece of a datagram: its ports, and what policy says about them. `address` is the
 /// pool address that it is for, if any.
+#[inline(always)]
 pub(super) fn transport_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -68,6 +71,7 @@ pub(super) fn transport_from_internet(
 }
 
 /// Mapping, filter, session, translation.
+#[inline(always)]
 fn translate_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -98,22 +102,34 @@ fn translate_from_internet(
 }
 
 /// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
-/// private.
-fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
-    let is_impossible = (is_martian(inner.source) && !aftr.settings.may_pass_through(inner.source))
-        || aftr.pool.find(inner.source).is_some();
+/// private, and so may routers on the way: their errors are judged by what they quote.
+#[inline(always)]
+fn check_source(aftr: &Aftr, packet: &Packet, inner: &Inner) -> Result<(), DropReason> {
+    let may_be_martian = || {
+        aftr.settings.may_pass_through(inner.source) || (is_private(inner.source) && is_error(packet, inner))
+    };
+    let is_impossible =
+        (is_martian(inner.source) && !may_be_martian()) || aftr.pool.find(inner.source).is_some();
     if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
 }
 
+fn is_error(packet: &Packet, inner: &Inner) -> bool {
+    let message = Icmpv4::view(&packet.bytes()[inner.header_length..]);
+    inner.protocol == protocol::ICMP
+        && !inner.is_fragment
+        && message.is_some_and(|message| message.class() == Class::Error)
+}
+
 /// Any router may send an error about what left untranslated.
-fn may_belong_to_pass_through(aftr: &Aftr, inner: &Inner) -> bool {
-    let may_be_error = inner.protocol == protocol::ICMP && aftr.settings.knows_pass_through();
-    (may_be_error || aftr.settings.may_pass_through(inner.source))
+fn may_belong_to_pass_through(aftr: &Aftr, packet: &Packet, inner: &Inner) -> bool {
+    let is_told = aftr.settings.knows_pass_through() && is_error(packet, inner);
+    (is_told || aftr.settings.may_pass_through(inner.source))
         && aftr.settings.allows_internal(inner.destination)
         && !is_well_known_b4(inner.destination)
 }
 
 /// Nobody here waits for it: rows M22, M42 and M43.
+#[cold]
 fn unsolicited(
     aftr: &mut Aftr,
     packet: &Packet,

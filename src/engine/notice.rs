@@ -51,10 +51,14 @@ struct Refused {
     told: Option<Instant>,
 }
 
-#[derive(Default, Clone, Copy)]
+/// What was told of a pool, which keeps its number when the configuration changes its place.
+#[derive(Clone, Copy)]
 struct PoolNotice {
+    pool_id: u32,
     is_high: bool,
     told: Option<Instant>,
+    /// When something else is to be told, that would have been too early.
+    due: Option<Instant>,
 }
 
 impl Aftr {
@@ -85,26 +89,59 @@ impl Aftr {
 
     /// Compares the use of an address's pool with its thresholds.
     pub(super) fn watch_pool(&mut self, address: u32, now: Instant) {
-        let group = self.pool.addresses[address as usize].group;
+        self.watch_group(self.pool.addresses[address as usize].group, now);
+    }
+
+    /// Tells what was too early to be told before.
+    pub(super) fn tell_pools(&mut self, now: Instant) {
+        if self.next_pool_notice().is_some_and(|due| due <= now) {
+            (0..self.pool.groups.len()).for_each(|group| self.watch_group(group, now));
+        }
+    }
+
+    /// When [`Aftr::tell_pools`] has something to say.
+    pub(super) fn next_pool_notice(&self) -> Option<Instant> {
+        self.notices.pools.iter().filter_map(|notice| notice.due).min()
+    }
+
+    /// Pools went, and thresholds changed.
+    pub(super) fn rewatch_pools(&mut self, now: Instant) {
+        let groups = &self.pool.groups;
+        self.notices.pools.retain(|notice| groups.iter().any(|group| group.pool_id == notice.pool_id));
+        for group in 0..self.pool.groups.len() {
+            let pool_id = self.pool.groups[group].pool_id;
+            if self.notices.pools.iter().any(|notice| notice.pool_id == pool_id) {
+                self.watch_group(group, now);
+            }
+        }
+    }
+
+    fn watch_group(&mut self, group: usize, now: Instant) {
         let Some(config) = self.settings.config.nat.external_ip_address_pool.get(group) else { return };
         let Some(state) = self.pool.groups.get(group) else { return };
         let percent = (state.granted * 100).checked_div(state.sets).unwrap_or(100) as u8;
         let pool_id = state.pool_id;
-        if self.notices.pools.len() <= group {
-            self.notices.pools.resize(group + 1, PoolNotice::default());
-        }
-        let notice = &mut self.notices.pools[group];
-        let may_tell = notice.told.is_none_or(|told| now >= told.plus_secs(config.notify_interval));
-        let kind = if !notice.is_high && percent >= config.high_threshold {
-            EventKind::PoolHigh { pool_id, percent }
-        } else if notice.is_high && percent <= config.low_threshold {
-            EventKind::PoolLow { pool_id, percent }
-        } else {
+        let notice = self.notices.of_pool(pool_id);
+        let crosses =
+            if notice.is_high { percent <= config.low_threshold } else { percent >= config.high_threshold };
+        let due = notice.told.map_or(now, |told| told.plus_secs(config.notify_interval));
+        notice.due = crosses.then_some(due).filter(|&due| due > now);
+        if !crosses || due > now {
             return;
-        };
-        if may_tell {
-            *notice = PoolNotice { is_high: !notice.is_high, told: Some(now) };
-            self.events.push(now, kind);
         }
+        (notice.is_high, notice.told) = (!notice.is_high, Some(now));
+        let high = EventKind::PoolHigh { pool_id, percent };
+        let kind = if notice.is_high { high } else { EventKind::PoolLow { pool_id, percent } };
+        self.events.push(now, kind);
+    }
+}
+
+impl Notices {
+    fn of_pool(&mut self, pool_id: u32) -> &mut PoolNotice {
+        let at = self.pools.iter().position(|notice| notice.pool_id == pool_id).unwrap_or_else(|| {
+            self.pools.push(PoolNotice { pool_id, is_high: false, told: None, due: None });
+            self.pools.len() - 1
+        });
+        &mut self.pools[at]
     }
 }

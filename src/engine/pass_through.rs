@@ -133,7 +133,7 @@ pub(super) fn is_of(aftr: &Aftr, flow: &Flow, softwire: u32) -> bool {
     softwire_from(aftr, flow.protocol, flow.source(), flow.destination()) == Some(softwire)
 }
 
-/// The softwire of an untranslated flow, by its ends.
+/// The softwire of an untranslated flow, by its ends; none when no rule says so any more.
 pub(super) fn softwire_from(
     aftr: &Aftr,
     protocol: Protocol,
@@ -142,7 +142,8 @@ pub(super) fn softwire_from(
 ) -> Option<u32> {
     let ends = ((*internal.ip(), internal.port()), (*remote.ip(), remote.port()));
     let id = aftr.pass_through.find(protocol, ends.0, ends.1)?;
-    Some(aftr.pass_through.slab[id].softwire)
+    let is_ruled = aftr.settings.passes_through(*remote.ip(), protocol, remote.port());
+    is_ruled.then(|| aftr.pass_through.slab[id].softwire)
 }
 
 /// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a

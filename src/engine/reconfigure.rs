@@ -35,6 +35,7 @@ impl Aftr {
                 self.purge(b4, now);
             }
         }
+        self.rewatch_pools(now);
         Ok(())
     }
 

@@ -50,6 +50,13 @@ impl Aftr {
         }
     }
 
+    /// When [`Aftr::watch_tables`] may say that there is room again: nothing else may be due then.
+    pub(super) fn next_table_notice(&self) -> Option<Instant> {
+        let told = self.table_notices.tables.iter().zip(Table::ALL);
+        let has_room = told.filter(|&(told, table)| told.level > 0 && self.percent_of(table) < LOW);
+        has_room.filter_map(|(told, _)| told.at.map(|at| at.plus_secs(TABLE_INTERVAL))).min()
+    }
+
     fn percent_of(&self, table: Table) -> u8 {
         let tables = &self.settings.config.nat.tables;
         let percent = |used: usize, limit: u32| (used as u64 * 100 / u64::from(limit)) as u8;

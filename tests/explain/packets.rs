@@ -87,12 +87,12 @@ fn outer_fragment(inner: &[u8], start: usize, end: usize, identification: u32) -
 
 /// An ICMPv6 error of a router about a packet from the AFTR to its B4.
 fn tunnel_error(kind: u8, parameter: u32) -> Vec<u8> {
-    let inner = udp(REMOTE, 80, HOST, 5000, 100);
+    const MOST_QUOTED: usize = 1280 - 40 - icmpv6::HEADER;
+    let inner = udp(REMOTE, 80, HOST, 5000, 1432);
     let lost = Ipv6::new(T, A, next_header::IPV4, inner.len() as u16, 64, 0, 0);
     let mut message = vec![kind, 0, 0, 0];
     message.extend(parameter.to_be_bytes());
-    message.extend(lost.as_bytes());
-    message.extend(inner);
+    message.extend(&[lost.as_bytes(), &inner].concat()[..MOST_QUOTED]);
     icmpv6::write_checksum(&mut message, ROUTER, T);
     let header = Ipv6::new(ROUTER, T, next_header::ICMPV6, message.len() as u16, 64, 0, 0);
     [header.as_bytes(), &message].concat()

@@ -86,8 +86,49 @@ fn an_error_about_an_untranslated_packet_reaches_its_sender() {
     let mut bed = Bed::with("", "", PASS);
     let left = bed.up(A, udp(H, 5000, R2, 443)).to_internet();
     assert_eq!(left.source, H);
-    let too_big = icmp(R2, H, 3, 4, [0, 0, 5, 0], &left.bytes);
-    assert_eq!(bed.down(too_big).verdict, Verdict::ToB4, "its path MTU is not learnt otherwise");
+    // Any router on the way may say so: its path MTU is not learnt otherwise.
+    let too_big = icmp(R1, H, 3, 4, [0, 0, 5, 0], &left.bytes);
+    let told = bed.down(too_big.clone()).to_b4(A);
+    assert_eq!((told.destination, &told.payload[8..]), (H, &left.bytes[..]));
+    let other = udp(H, 5001, R2, 443).bytes();
+    bed.down(icmp(R1, H, 3, 4, [0, 0, 5, 0], &other)).dropped(DropReason::X4Dst);
+    bed.down(icmp(R1, [10, 0, 0, 9].into(), 3, 4, [0, 0, 5, 0], &left.bytes)).dropped(DropReason::IcmpQuoted);
+}
+
+#[test]
+fn an_error_about_an_untranslated_packet_from_outside_reaches_its_sender() {
+    covers("6888-REQ-6");
+    let mut bed = Bed::with("", "", PASS);
+    bed.up(A, udp(H, 5000, R2, 443)).to_internet();
+    let answer = udp(R2, 443, H, 5000).bytes();
+    let told = bed.up(A, icmp([10, 0, 0, 1].into(), R2, 3, 3, [0; 4], &answer)).to_internet();
+    assert_eq!((told.source, told.destination), (H, R2), "no other inner address is shown");
+    assert_eq!(told.payload[8..], answer);
+    bed.up(B, icmp(H, R2, 3, 3, [0; 4], &answer)).dropped(DropReason::NatNoMapping);
+}
+
+/// Any router may send an error about what left untranslated, and nothing but an error.
+#[test]
+fn a_query_to_an_address_behind_a_b4_has_no_answer_from_there() {
+    covers("6888-REQ-6");
+    let mut bed = Bed::with("", "", PASS);
+    for kind in [0, 8, 13, 14] {
+        bed.down(echo(R1, H, kind, 1).ttl(1)).dropped(DropReason::X4Dst);
+        bed.down(echo(R1, H, kind, 1).with_data(1000).loose(7).piece(0, 512)).dropped(DropReason::X4Dst);
+    }
+}
+
+#[test]
+fn an_error_about_a_flow_that_no_rule_leaves_untranslated_any_more_does_not_leave() {
+    covers("6888-REQ-6");
+    covers("INV-3");
+    let limit = "[nat.mapping-limits]\nlimit-pass-through-sessions = 16";
+    let mut bed = Bed::with("", "", &format!("{PASS}\n{limit}"));
+    bed.up(A, udp(H, 5000, R2, 443)).to_internet();
+    let quoted = udp(R2, 443, H, 5000);
+    bed.down(quoted.clone()).to_b4(A);
+    bed.aftr.reconfigure(&config("", "", limit), bed.now).expect("rules change without a restart");
+    bed.up(A, icmp(H, R2, 3, 3, [0; 4], &quoted.bytes())).dropped(DropReason::NatNoMapping);
 }
 
 #[test]

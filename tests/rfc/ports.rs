@@ -90,6 +90,23 @@ fn overflow_comes_after_the_own_range_and_is_logged() {
 }
 
 #[test]
+fn the_own_range_comes_first_again_when_overflow_outlived_it() {
+    covers("7422-2-b");
+    const SUBSCRIBER: &str = "2001:db8:0:100::1";
+    let nat = format!("port-set = {{ port-set-size = 512, max-port-sets = 2 }}\n{FAST}");
+    let mut bed = Bed::with("", &nat, DETERMINISTIC);
+    for port in 1..=4033 {
+        bed.open_udp(SUBSCRIBER, port);
+    }
+    // Only the last one, which is in an overflow set, is kept.
+    for _ in 0..10 {
+        bed.advance(100);
+        bed.up(SUBSCRIBER, udp(H, 4033, R1, 80)).to_internet();
+    }
+    assert!(bed.open_udp(SUBSCRIBER, 5000).port() < 9088);
+}
+
+#[test]
 fn without_dynamic_shares_there_is_no_overflow() {
     covers("7422-2-a");
     let deterministic = "[nat.deterministic]\nsubscribers-per-address = 16\ndynamic-shares = 0";

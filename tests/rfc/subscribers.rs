@@ -123,6 +123,59 @@ fn a_drained_address_serves_what_lives_and_nothing_new() {
     }
 }
 
+/// Also when it empties so soon after the alarm that the next notice would be too early, and nothing else is
+/// due later.
+#[test]
+fn the_operator_is_told_when_there_is_room_again() {
+    covers("6888-REQ-11c");
+    let pool = |rest: &str| {
+        format!(
+            "[nat.mapping-limits]\nlimit-port-mappings = 100\n[[nat.external-ip-address-pool]]\npool-id = 9\nexternal-ip-pool = [\"192.0.2.1\"]\nhigh-threshold = 50\nlow-threshold = 5\nnotify-interval = 600\n{rest}"
+        )
+    };
+    let mut bed = Bed::with("subscriber-mask-v6 = 64", "", &pool(""));
+    for number in 0..90 {
+        bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
+    }
+    bed.advance(1);
+    bed.aftr.purge("2001:db8::/32".parse().expect("a prefix"), bed.now);
+    bed.advance(598);
+    let pools = |bed: &Bed| {
+        let high = bed.count_events(|kind| matches!(kind, EventKind::PoolHigh { pool_id: 9, .. }));
+        (high, bed.count_events(|kind| matches!(kind, EventKind::PoolLow { pool_id: 9, .. })))
+    };
+    assert_eq!(pools(&bed), (1, 0));
+    bed.advance(1);
+    assert_eq!(pools(&bed), (1, 1));
+    assert_eq!(
+        bed.count_events(|kind| matches!(kind, EventKind::TableLow { table: Table::Mappings, .. })),
+        1
+    );
+}
+
+/// What was told of one pool is not taken for another's that stands in its place.
+#[test]
+fn an_alarm_is_about_a_pool_and_not_about_its_place() {
+    covers("6888-REQ-11c");
+    let pool = |id: u8, address: u8| {
+        format!(
+            "[[nat.external-ip-address-pool]]\npool-id = {id}\nexternal-ip-pool = [\"192.0.2.{address}\"]\nhigh-threshold = 50\nlow-threshold = 5\nnotify-interval = 20\n"
+        )
+    };
+    let mut bed = Bed::with("subscriber-mask-v6 = 64", "", &(pool(8, 1) + &pool(9, 2)));
+    for number in 0..130 {
+        bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
+    }
+    let told = |bed: &Bed| bed.count_events(|kind| matches!(kind, EventKind::PoolLow { .. }));
+    let swapped = config("subscriber-mask-v6 = 64", "", &(pool(9, 2) + &pool(7, 3)));
+    bed.advance(21);
+    bed.aftr.reconfigure(&swapped, bed.now).expect("pools change without a restart");
+    for number in 130..135 {
+        bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
+    }
+    assert_eq!(told(&bed), 0, "pool 7 was never high, and 9 still is");
+}
+
 #[test]
 fn the_operator_is_told_before_a_pool_runs_out() {
     covers("6333-6.3-r");
@@ -165,6 +218,7 @@ fn a_b4_that_a_new_configuration_refuses_is_refused_while_its_ports_are_held() {
     // And welcome again when it is allowed again.
     bed.aftr.reconfigure(&config("", "", ""), bed.now).expect("again");
     bed.up(A, udp(H, 5000, R1, 80)).to_internet();
+    assert_eq!(bed.aftr.gauges().softwires, 2, "it has one softwire, as before");
     bed.advance(1000);
     assert_eq!(bed.aftr.gauges().softwires, 0);
 }

@@ -7,7 +7,7 @@ use crate::commands::describe;
 use crate::engine::DropReason;
 use crate::wire::extension;
 use crate::wire::icmpv6::{self, kind};
-use crate::wire::ipv6::{Ipv6, next_header};
+use crate::wire::ipv6::{self, Ipv6, next_header};
 use aftr_config::DfPolicy;
 
 /// Seconds that a path MTU is remembered (RFC 8201 section 5.3).
@@ -27,7 +27,7 @@ pub(super) const CHECKSUM: Step = Step {
 
 pub(super) const QUOTATION: Step = Step {
     name: "ICMPv6 quotation",
-    rule: "it quotes a packet from one of our addresses into an open softwire (M46)",
+    rule: "it quotes a packet that we sent into an open softwire, and one that was too big if it says so (M46)",
     source: "RFC 8201 section 4",
     passed: |scene| {
         let quoted = quotation(scene)?;
@@ -35,9 +35,11 @@ pub(super) const QUOTATION: Step = Step {
     },
     drops: &[(DropReason::Icmp6Quote, |scene| match quotation(scene) {
         Some(quoted) => format!(
-            "it quotes a packet from {} to {}, which is none of ours into an open softwire",
+            "it quotes {} from {} to {}: not what we sent into an open softwire, or not too big for {}",
+            count(usize::from(quoted.payload_length()) + ipv6::HEADER, "octet"),
             quoted.source(),
-            quoted.destination()
+            quoted.destination(),
+            message(scene).map_or(0, parameter)
         ),
         None => "it quotes less than an IPv6 header".to_owned(),
     })],

@@ -284,7 +284,7 @@ impl Aftr {
 
     /// The first piece of a datagram went through, when there is one: the others may follow with its ports.
     /// The subscriber that it came from, or was for, pays for it from now on.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn fragment_passes(
         &mut self,
         side: Side,
