@@ -48,6 +48,7 @@ impl Model {
         let passed = self.passed.iter().map(|passed| self.passed_end(passed));
         mappings
             .chain(passed)
+            .chain(self.path_ends())
             .chain(holds)
             .chain(sets)
             .chain(syns)
@@ -72,6 +73,7 @@ impl Model {
     }
 
     pub(crate) fn pass(&mut self, moment: Time) {
+        self.forget_paths(moment);
         self.held.retain(|(_, _, until)| *until > moment);
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
         let over = |syn: &Syn| syn.latest + silence <= moment;

@@ -201,7 +201,12 @@ impl Judge {
         let lost = build::small(ends.kind, ends.external, ends.remote, true, wrong == 2);
         let to = if wrong == 1 { Ipv4Addr::new(192, 0, 2, 9) } else { *ends.external.ip() };
         let error = build::message(ROUTER, to, [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
-        self.packet_from_internet(&spoilt(error, wrong))
+        let mut error = spoilt(error, wrong);
+        if wrong == 5 {
+            // A router inside somebody's network, which is not wrong.
+            error = error.with_address(End::Source, Ipv4Addr::new(10, 255, 0, 1));
+        }
+        self.packet_from_internet(&error)
     }
 
     /// A host says that it has no use for a packet that it got.
@@ -249,6 +254,10 @@ impl Judge {
         let quotation = &inner[..inner.len().min(usize::from(quoted))];
         if side == Side::Internet {
             return self.packet_from_internet(&build::message(ROUTER, to, start, quotation));
+        }
+        if to.octets()[0] == 10 {
+            // Nothing leads back to a router of private use.
+            return Ok(());
         }
         let error = build::message(from, to, start, quotation);
         let b4 = build::address6(&bytes, 24);

@@ -228,6 +228,12 @@ impl Ip {
         self
     }
 
+    /// Whether it is an ICMP error.
+    pub(crate) fn is_error(&self) -> bool {
+        let payload = self.payload();
+        self.protocol() == 1 && !self.is_piece() && payload.len() >= 8 && matches!(payload[0], 3 | 11 | 12)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self.protocol() {
             6 => Kind::Tcp,

@@ -95,7 +95,14 @@ impl Judge {
     pub(crate) fn offer(&mut self, bytes: &[u8], side: Side) -> Came {
         let mut packet = Packet::copied_from(bytes, side);
         let suppressed = self.bed.aftr.counters().icmp_suppressed;
-        let verdict = self.bed.aftr.packet(&mut packet, self.bed.now);
+        // A batch looks ahead: every other packet is one.
+        let verdict = if self.steps.is_multiple_of(2) {
+            self.bed.aftr.packet(&mut packet, self.bed.now)
+        } else {
+            let mut verdicts = [Verdict::Hold];
+            self.bed.aftr.process(std::slice::from_mut(&mut packet), &mut verdicts, self.bed.now);
+            verdicts[0]
+        };
         self.bed.assert_balance();
         self.bed.fetch_events();
         let mut left = VecDeque::new();

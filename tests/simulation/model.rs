@@ -17,6 +17,9 @@ use crate::whole::Reassembly;
 /// Milliseconds.
 pub(crate) type Time = u64;
 
+/// RFC 8201 section 5.3, to the second.
+const PATH_LIFE: Time = 599_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Not TCP: a peer that may answer.
@@ -239,14 +242,27 @@ impl Model {
     pub(crate) fn learn_path(&mut self, softwire: u64, mtu: u32) {
         let now = self.now;
         let path = &mut self.softwire_mut(softwire).path;
-        let known = path.filter(|(_, at)| now < at + 600_000).map_or(u16::MAX, |(mtu, _)| mtu);
+        let known = path.map_or(u16::MAX, |(mtu, _)| mtu);
         if mtu <= u32::from(known) {
             *path = Some((mtu as u16, now));
         }
     }
 
     fn path_of(&self, softwire: u64) -> Option<u16> {
-        self.softwire(softwire).path.filter(|(_, at)| self.now < at + 600_000).map(|(mtu, _)| mtu)
+        self.softwire(softwire).path.map(|(mtu, _)| mtu)
+    }
+
+    /// When what is known of a path is forgotten, or up to a second later.
+    pub(crate) fn path_ends(&self) -> impl Iterator<Item = Time> + '_ {
+        let all = self.homes.values().flat_map(|home| &home.softwires);
+        all.filter_map(|softwire| softwire.path).map(|(_, at)| at + PATH_LIFE)
+    }
+
+    pub(crate) fn forget_paths(&mut self, moment: Time) {
+        let all = self.homes.values_mut().flat_map(|home| &mut home.softwires);
+        for softwire in all {
+            softwire.path = softwire.path.filter(|(_, at)| at + PATH_LIFE > moment);
+        }
     }
 
     /// The largest outer packet to a B4.

@@ -44,7 +44,7 @@ impl Model {
         let rules = &self.config.nat.nat_pass_through;
         let is_by_rule = rules.iter().any(|rule| rule.prefix.contains(&ip.source()));
         let is_private = ip.destination().octets()[0] == 10;
-        is_private && (is_by_rule || (ip.protocol() == 1 && !rules.is_empty()))
+        is_private && (is_by_rule || (ip.is_error() && !rules.is_empty()))
     }
 
     pub(crate) fn passed_at(

@@ -39,7 +39,7 @@ impl Teller {
             },
             67..71 => {
                 let (nth, code) = (dice.roll() as u8, dice.byte(14));
-                let wrong = if dice.one_in(4) { dice.byte(5) } else { 0 };
+                let wrong = if dice.one_in(4) { dice.byte(6) } else { 0 };
                 if dice.one_in(2) {
                     Step::ErrorDown { nth, code, wrong }
                 } else {
