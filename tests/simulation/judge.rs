@@ -27,6 +27,8 @@ pub(crate) struct Judge {
     pub(crate) resumed: u64,
     /// What left last, for errors to quote.
     pub(crate) lately: VecDeque<(Vec<u8>, Side, u32)>,
+    /// The last of these that were too large for some path to a B4.
+    pub(crate) large: VecDeque<Vec<u8>>,
     /// Identifications that B4s have seen.
     pub(crate) ids6: BTreeSet<(Ipv6Addr, Vec<u8>)>,
     /// Datagrams of which only pieces were sent.
@@ -58,6 +60,7 @@ impl Judge {
             held: 0,
             resumed: 0,
             lately: VecDeque::new(),
+            large: VecDeque::new(),
             ids6: BTreeSet::new(),
             cut: VecDeque::new(),
             steps: 0,

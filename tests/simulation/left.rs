@@ -253,6 +253,10 @@ impl Judge {
     }
 
     fn remember(&mut self, bytes: Vec<u8>, side: Side, number: u32) {
+        if side == Side::B4 && bytes.len() > 1280 {
+            self.large.truncate(5);
+            self.large.push_front(bytes.clone());
+        }
         if self.lately.len() == 24 {
             self.lately.pop_front();
         }
