@@ -52,6 +52,8 @@ mod story;
 mod tally;
 #[path = "simulation/teller.rs"]
 mod teller;
+#[path = "simulation/tunnel.rs"]
+mod tunnel;
 #[path = "simulation/whole.rs"]
 mod whole;
 
