@@ -10,6 +10,8 @@
 mod bed;
 #[path = "simulation/build.rs"]
 mod build;
+#[path = "simulation/chain.rs"]
+mod chain;
 #[path = "simulation/clock.rs"]
 mod clock;
 #[path = "simulation/compare.rs"]
@@ -30,10 +32,14 @@ mod ip;
 mod judge;
 #[path = "simulation/left.rs"]
 mod left;
+#[path = "simulation/limits.rs"]
+mod limits;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/nat.rs"]
 mod nat;
+#[path = "simulation/pass_through.rs"]
+mod pass_through;
 #[path = "simulation/pieces.rs"]
 mod pieces;
 #[path = "simulation/receivers.rs"]
@@ -42,23 +48,27 @@ mod receivers;
 mod sessions;
 #[path = "simulation/story.rs"]
 mod story;
+#[path = "simulation/tally.rs"]
+mod tally;
 #[path = "simulation/teller.rs"]
 mod teller;
 #[path = "simulation/whole.rs"]
 mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aftr::engine::{Config, TtlBy};
+use aftr::engine::{Config, Counters, TtlBy};
 use judge::{Difference, Judge};
 use story::Step;
+use tally::Tally;
 use teller::Teller;
 
 /// Steps of one story: long enough for tables to fill, and for days to pass.
 const STORY: u64 = 20_000;
 /// How many configurations there are.
-const VARIANTS: usize = 6;
+const VARIANTS: usize = 13;
 
 /// The configurations that stories play under.
 fn variant(number: usize) -> (Config, TtlBy) {
@@ -69,12 +79,41 @@ fn variant(number: usize) -> (Config, TtlBy) {
         "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\"]";
     const LIMITS: &str = "[nat.session-limits]\nlimit-per-mapping = 3\nlimit-per-subscriber = 12\n\
         inbound-half-open-per-mapping = 1\ninbound-half-open-per-subscriber = 2";
+    const FEW_PIECES: &str = "[nat.fragments]\nlimit-per-subscriber = 4\nlimit = 12\n\
+        [softwire.reassembly]\nlimit-per-subscriber = 4\nlimit = 12";
+    const FEW_OCTETS: &str = "[nat.fragments]\noctets-per-subscriber = 131072\noctets = 262144\n\
+        [softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 262144";
+    const FEW_ERRORS: &str = "[icmp]\nper-subscriber-rate = 1\nper-subscriber-burst = 2\nto-b4-rate = 3\n\
+        to-internet-rate = 6\nicmpv6-per-source-rate = 1\nicmpv6-rate = 2\necho-per-b4-rate = 1\n\
+        syn-reject-rate = 1";
+    const PASS: &str = "[[nat.nat-pass-through]]\nprefix = \"203.0.113.2/32\"\n\
+        [[nat.nat-pass-through]]\nprefix = \"203.0.113.3/32\"\nprotocol = \"udp\"\nport = 80";
     match number {
         0 => (bed::config("", "", ""), TtlBy::Engine),
         1 => (bed::config("", "filtering-type = \"address-dependent\"", ""), TtlBy::Kernel),
         2 => (bed::config("", "filtering-type = \"address-and-port-dependent\"", LIMITS), TtlBy::Engine),
         3 => (bed::config("", TIGHT, ONE_ADDRESS), TtlBy::Engine),
         4 => (bed::config("max-softwires-per-subscriber = 2", "", LIMITS), TtlBy::Kernel),
+        6 => (bed::config("df-policy = \"honour\"\naccess-mtu = 1400", "", FEW_PIECES), TtlBy::Engine),
+        7 => {
+            let softwire = "df-policy = \"honour\"\nencapsulation-limit = true";
+            (bed::config(softwire, "external-mtu = 576", ""), TtlBy::Kernel)
+        }
+        8 => (bed::config("access-mtu = 9000", "external-mtu = 9000", FEW_OCTETS), TtlBy::Engine),
+        9 => {
+            let nat = "external-mtu = 1400\ntimers.fragment-min-timeout = 5";
+            (bed::config("access-mtu = 1280\nencapsulation-limit = true", nat, FEW_PIECES), TtlBy::Engine)
+        }
+        10 => {
+            let nat = "syn-held-max = 7\nfiltering-type = \"address-and-port-dependent\"\nipid-strict = true";
+            (bed::config("df-policy = \"honour\"", nat, FEW_ERRORS), TtlBy::Engine)
+        }
+        11 => (bed::config("", "", PASS), TtlBy::Engine),
+        12 => {
+            let nat = "filtering-type = \"address-dependent\"";
+            let rest = format!("{LIMITS}\n{FEW_PIECES}\n{PASS}");
+            (bed::config("df-policy = \"honour\"", nat, &rest), TtlBy::Kernel)
+        }
         _ => (bed::config("b4-address-change-limit = 60", TIGHT, LIMITS), TtlBy::Engine),
     }
 }
@@ -87,7 +126,7 @@ fn every_story_ends_as_the_model_says() {
     let (steps, first) = (number("SIMULATION_STEPS", 1_000_000), number("SIMULATION_SEED", 1));
     let fixed = std::env::var("SIMULATION_VARIANT").ok().and_then(|text| text.parse::<u64>().ok());
     let stories = steps.div_ceil(STORY);
-    let next = AtomicU64::new(0);
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -96,7 +135,8 @@ fn every_story_ends_as_the_model_says() {
                     if story >= stories {
                         return;
                     }
-                    play(first + story, fixed.map_or(story as usize % VARIANTS, |fixed| fixed as usize));
+                    let variant = fixed.map_or(story as usize % VARIANTS, |fixed| fixed as usize);
+                    tally.lock().expect("nobody fails with it").add(&play(first + story, variant));
                     if story % 500 == 499 {
                         println!("{} steps, up to seed {}", (story + 1) * STORY, first + story);
                     }
@@ -104,7 +144,12 @@ fn every_story_ends_as_the_model_says() {
             });
         }
     });
+    let tally = tally.into_inner().expect("nobody failed with it");
+    tally.print();
     println!("{} steps in {stories} stories, seeds {first} to {}", stories * STORY, first + stories - 1);
+    if stories >= 50 && fixed.is_none() {
+        assert_eq!(tally.missing(), Vec::<&str>::new(), "did not come up in {stories} stories");
+    }
 }
 
 /// INV-9: the same story and seed give the same bytes.
@@ -134,15 +179,19 @@ fn write(seed: u64) -> Vec<Step> {
     (0..STORY).map(|_| teller.next()).collect()
 }
 
-fn play(seed: u64, variant: usize) {
+/// Plays a story; gives what was counted.
+fn play(seed: u64, variant: usize) -> Counters {
     let steps = write(seed);
-    let Some((at, difference)) = first_difference(&steps, variant) else { return };
+    let (at, difference) = match first_difference(&steps, variant) {
+        Ok(counters) => return *counters,
+        Err(found) => found,
+    };
     let silent = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let cut = cut_down(steps[..=at].to_vec(), |steps| first_difference(steps, variant).is_some());
+    let cut = cut_down(steps[..=at].to_vec(), |steps| first_difference(steps, variant).is_err());
     std::panic::set_hook(silent);
     let told: Vec<String> = cut.iter().map(Step::to_string).collect();
-    let last = first_difference(&cut, variant).map_or(difference, |(_, difference)| difference);
+    let last = first_difference(&cut, variant).err().map_or(difference, |(_, difference)| difference);
     panic!(
         "seed {seed}, configuration {variant}, step {at}; cut down to {} steps:\n{}\n{last}\n\
          again: SIMULATION_SEED={seed} SIMULATION_VARIANT={variant} SIMULATION_STEPS=1",
@@ -151,22 +200,23 @@ fn play(seed: u64, variant: usize) {
     );
 }
 
-/// Where engine and model part. A panic is a difference, too.
-fn first_difference(steps: &[Step], variant: usize) -> Option<(usize, Difference)> {
+/// Where engine and model part; what was counted when they do not. A panic is a difference, too.
+fn first_difference(steps: &[Step], variant: usize) -> Result<Box<Counters>, (usize, Difference)> {
     let mut judge = Judge::new(variant);
-    steps.iter().enumerate().find_map(|(at, &step)| {
+    for (at, &step) in steps.iter().enumerate() {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             judge.step(step).and_then(|()| if at + 1 == steps.len() { judge.silence() } else { Ok(()) })
         }));
         match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(difference)) => Some((at, difference)),
+            Ok(Ok(())) => {}
+            Ok(Err(difference)) => return Err((at, difference)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
-                Some((at, text.unwrap_or_else(|| "panic".to_owned())))
+                return Err((at, text.unwrap_or_else(|| "panic".to_owned())));
             }
         }
-    })
+    }
+    Ok(Box::new(judge.bed.aftr.counters().clone()))
 }
 
 /// The shortest story it can find that still fails: pieces are left out, ever smaller ones.

@@ -24,7 +24,7 @@ use super::subscriber::{Admission, Subscribers};
 use super::table_notice::TableNotices;
 use super::time::Instant;
 use super::verdict::Verdict;
-use super::warm::BATCH;
+use super::warm::{BATCH, Guess};
 use crate::wire::{Packet, Side};
 
 /// Who takes one from the inner TTL of a packet that crosses. A hairpinned packet is never seen by
@@ -63,6 +63,8 @@ pub struct Aftr {
     pub(super) notices: Notices,
     pub(super) table_notices: TableNotices,
     pub(super) outbox: VecDeque<(Packet, Side)>,
+    /// What the first pass over a batch found for the packet that is judged now.
+    pub(super) guess: Guess,
 }
 
 /// Timers that one call of [`Aftr::handle_timeout`] looks at, at most: about a millisecond's work.
@@ -97,6 +99,7 @@ impl Aftr {
             notices: Notices::default(),
             table_notices: TableNotices::default(),
             outbox: VecDeque::new(),
+            guess: Guess::NOTHING,
         };
         aftr.enter_statics(now);
         aftr
@@ -124,11 +127,13 @@ impl Aftr {
     /// Judges a batch: `verdicts[i]` says what to do with `batch[i]`, which was edited in place.
     pub fn process(&mut self, batch: &mut [Packet], verdicts: &mut [Verdict], now: Instant) {
         for (packets, verdicts) in batch.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            self.warm(packets);
-            for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+            let guesses = self.warm(packets);
+            for ((packet, verdict), guess) in packets.iter_mut().zip(verdicts).zip(guesses) {
+                self.guess = guess;
                 *verdict = self.packet(packet, now);
             }
         }
+        self.guess = Guess::NOTHING;
     }
 
     /// Judges one packet.

@@ -12,7 +12,7 @@ use crate::wire::tcp::{self, Tcp, flag};
 use aftr_config::{DfPolicy, Protocol};
 
 /// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
-#[inline]
+#[inline(always)]
 pub(super) fn check_ttl(inner: &Inner, reason: DropReason) -> Result<(), DropReason> {
     if inner.ttl <= 1 { Err(reason) } else { Ok(()) }
 }
@@ -29,7 +29,7 @@ pub(super) fn check_ttl_from_internet(aftr: &Aftr, inner: &Inner) -> Result<(), 
 }
 
 /// Writes what decapsulation decided.
-#[inline]
+#[inline(always)]
 pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
         header.set_tos(tos);
@@ -37,7 +37,7 @@ pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
 }
 
 /// Writes the identification that a packet leaves with.
-#[inline]
+#[inline(always)]
 pub(super) fn write_identification(packet: &mut Packet, identification: u16) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut())
         && header.identification() != identification
@@ -48,7 +48,7 @@ pub(super) fn write_identification(packet: &mut Packet, identification: u16) {
 
 /// RFC 4787 REQ-13: a packet that is too large for the Internet side and must not be cut goes back. Looked at
 /// before anything is changed: the error quotes what came.
-#[inline]
+#[inline(always)]
 pub(super) fn check_external_mtu(aftr: &Aftr, inner: &Inner) -> Result<(), Refusal> {
     let mtu = aftr.settings.config.nat.external_mtu;
     if inner.total_length > usize::from(mtu) && inner.dont_fragment {
@@ -58,7 +58,7 @@ pub(super) fn check_external_mtu(aftr: &Aftr, inner: &Inner) -> Result<(), Refus
 }
 
 /// RFC 2473 section 7.2 a, where the operator wants it: the same for a softwire.
-#[inline]
+#[inline(always)]
 pub(super) fn check_tunnel_mtu(
     aftr: &Aftr,
     inner: &Inner,
@@ -76,6 +76,7 @@ pub(super) fn check_tunnel_mtu(
     Ok(())
 }
 
+#[inline(always)]
 fn decrement_ttl(packet: &mut Packet) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
         header.decrement_ttl();
@@ -84,7 +85,7 @@ fn decrement_ttl(packet: &mut Packet) {
 
 impl Aftr {
     /// To the Internet. A transit costs one hop, whichever router takes it (RFC 2473 section 3.1).
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_to_internet(&mut self, packet: &mut Packet) -> Verdict {
         if self.settings.ttl == TtlBy::Engine {
             decrement_ttl(packet);
@@ -97,7 +98,7 @@ impl Aftr {
     }
 
     /// From the Internet into a softwire.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_into(&mut self, packet: &mut Packet, softwire: u32, now: Instant) -> Verdict {
         if self.settings.ttl == TtlBy::Engine {
             decrement_ttl(packet);
@@ -111,7 +112,7 @@ impl Aftr {
         self.enter_softwire(packet, self.mappings.slab[mapping].softwire, now)
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter_softwire(&mut self, packet: &mut Packet, softwire: u32, now: Instant) -> Verdict {
         if let Some(dscp) = self.settings.config.policy.downstream_dscp {
             let tos = Ipv4::view(packet.bytes()).map_or(0, Ipv4::tos);
@@ -128,7 +129,7 @@ impl Aftr {
     }
 
     /// IPv6 MTU of the path to the B4 of a softwire (RFC 8201).
-    #[inline]
+    #[inline(always)]
     pub(super) fn path_mtu(&self, softwire: u32, now: Instant) -> u16 {
         let access = self.settings.config.softwire.access_mtu;
         self.softwires.slab[softwire].path_mtu(now).map_or(access, |path| path.min(access))
@@ -141,7 +142,7 @@ impl Aftr {
     }
 
     /// Lowers the MSS of a SYN or SYN-ACK that enters or left this softwire.
-    #[inline]
+    #[inline(always)]
     pub(super) fn clamp_mss(&self, packet: &mut Packet, flow: &Flow, softwire: u32, now: Instant) {
         if flow.flags & flag::SYN == 0 {
             return;
@@ -163,7 +164,7 @@ impl Aftr {
     }
 
     /// A packet from the B4 keeps its mapping (RFC 4787 REQ-6).
-    #[inline]
+    #[inline(always)]
     pub(super) fn refresh(&mut self, mapping: u32, flow: &Flow, now: Instant) {
         let lifetime = self.lifetime(flow);
         let record = &mut self.mappings.slab[mapping];
@@ -177,7 +178,7 @@ impl Aftr {
 
     /// A packet from the Internet keeps a mapping only where sessions do (TCP), or the operator says so
     /// (RFC 4787 REQ-6).
-    #[inline]
+    #[inline(always)]
     pub(super) fn seen_from_internet(&mut self, mapping: u32, flow: &Flow, now: Instant) {
         let keeps = match flow.protocol {
             Protocol::Tcp => true,

@@ -29,6 +29,7 @@ pub(super) fn packet_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant)
 }
 
 /// The packet outside: made whole, and looked into when it is ours.
+#[inline(always)]
 fn outer_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
     let mut outer = check_outer(aftr, packet)?;
     if outer.upper.next_header == next_header::FRAGMENT {
@@ -45,6 +46,7 @@ fn outer_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<V
 }
 
 /// The packet inside: what it may be, where it may go, and who sent it.
+#[inline(always)]
 fn inner_from_b4(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -67,6 +69,7 @@ fn inner_from_b4(
 }
 
 /// A packet, or the first piece of a datagram: its ports, and what policy says about them.
+#[inline(always)]
 pub(super) fn transport_from_b4(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -97,12 +100,14 @@ pub(super) fn transport_from_b4(
 
 /// RFC 6888 REQ-6, but for the B4's own address, which is the same behind every B4 and never leaves (RFC 7335
 /// section 4).
+#[inline(always)]
 pub(super) fn passes_through(aftr: &Aftr, flow: &Flow) -> bool {
     aftr.settings.passes_through(flow.destination, flow.protocol, flow.destination_port)
         && !is_well_known_b4(flow.source)
 }
 
 /// Mapping, session, translation.
+#[inline(always)]
 fn translate_from_b4(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -113,7 +118,9 @@ fn translate_from_b4(
 ) -> Result<Verdict, Refusal> {
     let admission = aftr.admit(tunnel, now)?;
     let softwire = admission.softwire();
-    let known = softwire.and_then(|id| aftr.mappings.find(id, flow.protocol, flow.source, flow.source_port));
+    let known = softwire.and_then(|id| {
+        aftr.mappings.find_near(aftr.guess.mapping, id, flow.protocol, flow.source, flow.source_port)
+    });
     let subscriber = aftr.subscriber_of(admission);
     let session =
         aftr.plan_session_from_b4(known, subscriber, flow).map_err(|reason| mid_session(aftr, reason))?;
@@ -162,6 +169,7 @@ fn translate_from_b4(
 }
 
 /// Row M19, M20 and M24: who may send, and to whom anybody may.
+#[inline(always)]
 fn check_addresses(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     if !aftr.settings.allows_internal(inner.source) {
         return Err(DropReason::InSrc);
@@ -176,6 +184,7 @@ fn check_addresses(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
 }
 
 /// RFC 1812 section 4.3.3.1: nothing private is reached from here but by a pass-through rule.
+#[inline(always)]
 fn check_route(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     let leads_nowhere = is_private(inner.destination)
         && aftr.pool.find(inner.destination).is_none()

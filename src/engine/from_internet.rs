@@ -23,6 +23,7 @@ pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: In
         .unwrap_or_else(|refusal| aftr.refuse_from_internet(packet, refusal, now))
 }
 
+#[inline(always)]
 fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
     let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
     check_source(aftr, &inner)?;
@@ -40,6 +41,7 @@ fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> 
 
 /// A packet, or the first piece of a datagram: its ports, and what policy says about them. `address` is the
 /// pool address that it is for, if any.
+#[inline(always)]
 pub(super) fn transport_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -61,8 +63,7 @@ pub(super) fn transport_from_internet(
     match address {
         Some(address) => translate_from_internet(aftr, packet, inner, &flow, address, now),
         None => {
-            let softwire = pass_through::softwire_of(aftr, &flow, now)?;
-            egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
+            let softwire = pass_through::from_internet(aftr, inner, &flow, now)?;
             aftr.fragment_passes(Side::Internet, inner.datagram, &flow, inner.identification, softwire);
             Ok(aftr.send_into(packet, softwire, now))
         }
@@ -70,6 +71,7 @@ pub(super) fn transport_from_internet(
 }
 
 /// Mapping, filter, session, translation.
+#[inline(always)]
 fn translate_from_internet(
     aftr: &mut Aftr,
     packet: &mut Packet,
@@ -101,6 +103,7 @@ fn translate_from_internet(
 
 /// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
 /// private.
+#[inline]
 fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
     let is_impossible = (is_martian(inner.source) && !aftr.settings.may_pass_through(inner.source))
         || aftr.pool.find(inner.source).is_some();
@@ -121,6 +124,7 @@ fn may_belong_to_pass_through(aftr: &Aftr, packet: &Packet, inner: &Inner) -> bo
 }
 
 /// Nobody here waits for it: rows M22, M42 and M43.
+#[cold]
 fn unsolicited(
     aftr: &mut Aftr,
     packet: &Packet,

@@ -27,6 +27,7 @@ const TTL: u8 = 64;
 
 impl Aftr {
     /// Ends the path of an outer packet that was refused.
+    #[cold]
     pub(super) fn refuse_outer(&mut self, packet: &mut Packet, refusal: Refusal, now: Instant) -> Verdict {
         self.counters.drop(refusal.reason);
         let (kind, code, parameter) = match refusal.answer {
@@ -85,6 +86,7 @@ impl Aftr {
 
     /// Ends the path of an inner packet that was refused: its sender, behind the B4, is told inside its
     /// own softwire, by 192.0.0.1 (RFC 6333 section 6.5, RFC 6888 REQ-11b).
+    #[cold]
     pub(super) fn refuse_from_b4(
         &mut self,
         packet: &mut Packet,
@@ -118,6 +120,7 @@ impl Aftr {
     /// Ends the path of a packet from the Internet that was refused. The answer, when there is one, comes
     /// from the pool address that it was sent to: a packet with an address that the host itself owns
     /// would be dropped on its way from a tun.
+    #[cold]
     pub(super) fn refuse_from_internet(
         &mut self,
         packet: &mut Packet,

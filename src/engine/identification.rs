@@ -77,7 +77,7 @@ impl IpIdentifications {
 impl Aftr {
     /// The identification that a packet from a B4 leaves with. An atomic one keeps its own: it means nothing
     /// there (RFC 6864 section 4.1).
-    #[inline]
+    #[inline(always)]
     pub(super) fn identification_for(
         &mut self,
         inner: &Inner,

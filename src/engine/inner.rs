@@ -30,7 +30,7 @@ pub(super) struct Inner {
 
 impl Inner {
     /// What a header says.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(header: &Ipv4) -> Inner {
         Inner {
             source: header.source(),
@@ -65,7 +65,7 @@ pub(super) enum Side4 {
 
 /// Checks the header at the front of the packet and cuts the packet to its total length
 /// (RFC 4213 section 3.6).
-#[inline]
+#[inline(always)]
 pub(super) fn check_header(
     packet: &mut Packet,
     side: Side4,
@@ -88,7 +88,12 @@ pub(super) fn check_header(
     if total_length < header_length || total_length > packet.len() {
         return Err(choose(DropReason::InLen, DropReason::X4Len));
     }
-    if checksum::of(&packet.bytes()[..header_length]) != 0 {
+    let is_sound = if header_length == ipv4::HEADER {
+        header.is_sound()
+    } else {
+        checksum::of(&packet.bytes()[..header_length]) == 0
+    };
+    if !is_sound {
         return Err(choose(DropReason::InChecksum, DropReason::X4Checksum));
     }
     if total_length < packet.len() {
@@ -103,7 +108,7 @@ pub(super) fn check_header(
 
 /// A destination that no packet through a NAT has: this network, loopback, multicast, reserved,
 /// broadcast, and the rest of 192.0.0.0/29 (RFC 7335 section 4). 192.0.0.1 is dealt with by the caller.
-#[inline]
+#[inline(always)]
 pub(super) fn is_unreachable(address: Ipv4Addr) -> bool {
     let [a, ..] = address.octets();
     a == 0 || a == 127 || a >= 224 || is_well_known_b4(address)
@@ -116,14 +121,14 @@ pub(super) fn is_well_known_b4(address: Ipv4Addr) -> bool {
 }
 
 /// A destination of private use: nothing outside answers from there (RFC 1812 section 4.3.3.1).
-#[inline]
+#[inline(always)]
 pub(super) fn is_private(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     address.is_private() || address.is_link_local() || (a == 100 && b & 0xc0 == 64)
 }
 
 /// A source that no packet from the Internet has (RFC 1812 section 5.3.7, RFC 6890).
-#[inline]
+#[inline(always)]
 pub(super) fn is_martian(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     a == 0 || a == 127 || a >= 224 || is_private(address) || (a == 192 && b == 0 && c == 0)

@@ -87,7 +87,6 @@ pub(super) fn from_b4(
     tunnel: &Tunnel,
     now: Instant,
 ) -> Result<Verdict, Refusal> {
-    egress::check_external_mtu(aftr, inner)?;
     let admission = aftr.admit(tunnel, now)?;
     let internal = (flow.source, flow.source_port);
     let remote = (flow.destination, flow.destination_port);
@@ -96,7 +95,6 @@ pub(super) fn from_b4(
         if admission.softwire() != Some(aftr.pass_through.slab[id].softwire) {
             return Err(DropReason::PassClash.into());
         }
-        aftr.pass_through.slab[id].last_seen = now.stamp();
     } else if let Some(reason) = over_quota(aftr, aftr.subscriber_of(admission), now) {
         return Err(reason.into());
     } else if !aftr.pass_through.slab.has_room(1)
@@ -104,11 +102,15 @@ pub(super) fn from_b4(
     {
         return Err(DropReason::NatMem.into());
     }
+    egress::check_external_mtu(aftr, inner)?;
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
-    if known.is_none() {
-        let passed = Passed { softwire, protocol: flow.protocol, internal, remote, last_seen: now.stamp() };
-        enter(aftr, passed, now);
+    let last_seen = now.stamp();
+    match known {
+        Some(id) => aftr.pass_through.slab[id].last_seen = last_seen,
+        None => {
+            enter(aftr, Passed { softwire, protocol: flow.protocol, internal, remote, last_seen }, now);
+        }
     }
     egress::write_tos(packet, inner.tos);
     aftr.fragment_passes(Side::B4, inner.datagram, flow, inner.identification, softwire);
@@ -145,16 +147,22 @@ pub(super) fn softwire_from(
 }
 
 /// A packet from the Internet to an address that is in no pool: the softwire that it belongs to, when a
-/// packet from there came before.
-pub(super) fn softwire_of(aftr: &mut Aftr, flow: &Flow, now: Instant) -> Result<u32, DropReason> {
+/// packet from there came before. What is too large for it keeps nothing alive.
+pub(super) fn from_internet(
+    aftr: &mut Aftr,
+    inner: &Inner,
+    flow: &Flow,
+    now: Instant,
+) -> Result<u32, Refusal> {
     let internal = (flow.destination, flow.destination_port);
     let remote = (flow.source, flow.source_port);
     let id = aftr.pass_through.find(flow.protocol, internal, remote).ok_or(DropReason::X4Dst)?;
-    let passed = &mut aftr.pass_through.slab[id];
+    let softwire = aftr.pass_through.slab[id].softwire;
+    egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
     if flow.protocol == Protocol::Tcp {
-        passed.last_seen = now.stamp();
+        aftr.pass_through.slab[id].last_seen = now.stamp();
     }
-    Ok(passed.softwire)
+    Ok(softwire)
 }
 
 fn enter(aftr: &mut Aftr, passed: Passed, now: Instant) {

@@ -16,18 +16,15 @@ pub(super) struct Settings {
     pub(super) ttl: TtlBy,
     /// The bits of a B4 address that name the subscriber.
     pub(super) subscriber_mask: u128,
-    internal: Vec<RangeInclusive<u32>>,
+    internal: Vec<(u32, u32)>,
     b4: Vec<RangeInclusive<u128>>,
 }
 
 impl Settings {
     pub(super) fn new(config: &Config, ttl: TtlBy) -> Settings {
         let softwire = &config.softwire;
-        let own = RangeInclusive::new(
-            Ipv4Addr::new(192, 0, 0, 2).to_bits(),
-            // RFC 6333 section 5.7: 192.0.0.0/29 is well known; .0 and .1 are nobody's source.
-            Ipv4Addr::new(192, 0, 0, 7).to_bits(),
-        );
+        // RFC 6333 section 5.7: 192.0.0.0/29 is well known; .0 and .1 are nobody's source.
+        let own = (Ipv4Addr::new(192, 0, 0, 2).to_bits(), Ipv4Addr::new(192, 0, 0, 7).to_bits());
         Settings {
             config: config.clone(),
             ttl,
@@ -38,7 +35,7 @@ impl Settings {
     }
 
     /// Which of our addresses this is (RFC 6334: a B4 may pick any).
-    #[inline]
+    #[inline(always)]
     pub(super) fn aftr_address(&self, address: Ipv6Addr) -> Option<u8> {
         let addresses = &self.config.softwire.aftr_ipv6_addr;
         addresses.iter().position(|own| *own == address).map(|at| at as u8)
@@ -50,9 +47,10 @@ impl Settings {
     }
 
     /// Whether an inner source is translated (RFC 6333 section 11).
-    #[inline]
+    #[inline(always)]
     pub(super) fn allows_internal(&self, address: Ipv4Addr) -> bool {
-        self.internal.iter().any(|range| range.contains(&address.to_bits()))
+        let address = address.to_bits();
+        self.internal.iter().any(|&(first, last)| first <= address && address <= last)
     }
 
     /// The subscriber's prefix, of a B4 address.
@@ -84,11 +82,13 @@ impl Settings {
     }
 
     /// Whether any rule leaves this destination address untranslated; ports are looked at later.
+    #[inline(always)]
     pub(super) fn may_pass_through(&self, destination: Ipv4Addr) -> bool {
         self.config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
     }
 
     /// RFC 6888 REQ-6: whether a remote address, protocol and port is reached untranslated.
+    #[inline(always)]
     pub(super) fn passes_through(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
         self.config.nat.nat_pass_through.iter().any(|rule| {
             rule.prefix.contains(&remote)
@@ -98,6 +98,7 @@ impl Settings {
     }
 
     /// RFC 6908 section 2.5.1: whether policy refuses a packet from a B4.
+    #[inline(always)]
     pub(super) fn denies_from_b4(
         &self,
         b4: Ipv6Addr,
@@ -112,6 +113,7 @@ impl Settings {
     }
 
     /// RFC 6908 section 2.5.2: whether policy refuses a packet from the Internet.
+    #[inline(always)]
     pub(super) fn denies_from_internet(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
         let rules = &self.config.policy.deny_from_internet;
         rules.iter().any(|rule| matches(rule, remote, protocol, port))
@@ -138,8 +140,8 @@ pub(super) fn prefix_mask(length: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
-fn range_v4(net: &Ipv4Net) -> RangeInclusive<u32> {
-    net.network().to_bits()..=net.broadcast().to_bits()
+fn range_v4(net: &Ipv4Net) -> (u32, u32) {
+    (net.network().to_bits(), net.broadcast().to_bits())
 }
 
 fn range_v6(net: &Ipv6Net) -> RangeInclusive<u128> {

@@ -18,7 +18,7 @@ pub(super) enum End {
 }
 
 /// Rewrites one end of a packet that `flow` describes.
-#[inline]
+#[inline(always)]
 pub(super) fn rewrite(packet: &mut [u8], flow: &Flow, end: End, address: Ipv4Addr, port: u16) {
     let Some(header) = Ipv4::view_mut(packet) else { return };
     let addresses = match end {
@@ -41,7 +41,7 @@ pub(super) fn rewrite_addresses(packet: &mut [u8], source: Option<Ipv4Addr>, des
 
 /// Rewrites a port, or a query identifier, at the front of a transport header that may be cut short, as
 /// it is in what an ICMP error quotes; `addresses` is what changed in the pseudo-header.
-#[inline]
+#[inline(always)]
 pub(super) fn rewrite_port(segment: &mut [u8], protocol: Protocol, end: End, port: u16, addresses: Delta) {
     match protocol {
         Protocol::Udp => {

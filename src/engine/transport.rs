@@ -56,7 +56,7 @@ pub(super) enum Transport {
 
 /// Reads and checks the transport header of a packet, or of the first piece of a datagram; `unsupported` is what another
 /// protocol is dropped for.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(packet: &[u8], inner: &Inner, unsupported: DropReason) -> Result<Transport, DropReason> {
     let payload = &packet[inner.header_length..];
     match inner.protocol {
@@ -67,6 +67,7 @@ pub(super) fn parse(packet: &[u8], inner: &Inner, unsupported: DropReason) -> Re
     }
 }
 
+#[inline(always)]
 fn flow(inner: &Inner, protocol: Protocol, source_port: u16, destination_port: u16, flags: u8) -> Flow {
     Flow {
         protocol,
@@ -79,7 +80,7 @@ fn flow(inner: &Inner, protocol: Protocol, source_port: u16, destination_port: u
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_udp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     let header = Udp::view(payload).ok_or(DropReason::L4Len)?;
     let length = usize::from(header.length.get());
@@ -94,7 +95,7 @@ fn parse_udp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     Ok(Transport::Flow(flow(inner, Protocol::Udp, header.source.get(), header.destination.get(), 0)))
 }
 
-#[inline]
+#[inline(always)]
 fn parse_tcp(payload: &[u8], inner: &Inner) -> Result<Transport, DropReason> {
     let header = Tcp::view(payload).ok_or(DropReason::L4Len)?;
     let is_cut_short = header.header_length() > payload.len() && !inner.is_fragment;

@@ -1,9 +1,11 @@
 //! The first pass over a batch: the lines of the tables that its packets will need are asked for, all of
 //! them before any is waited for. One table costs one wait per batch then, not one per packet.
 //!
-//! Nothing here decides anything: what cannot be guessed is simply cold when the second pass gets there.
+//! Nothing here decides anything: what cannot be guessed is simply cold when the second pass gets there, and what
+//! can be is looked at again there.
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 
 use aftr_config::Protocol;
 
@@ -17,74 +19,106 @@ use crate::wire::{Packet, Side};
 /// Packets that are warmed together: more would push each other out of the fill buffers.
 pub(super) const BATCH: usize = 64;
 
-/// What is known of a packet so far.
+/// What the first pass found for a packet. The second pass looks whether it is right.
 #[derive(Clone, Copy)]
-struct Guess {
+pub(super) struct Guess {
+    pub(super) softwire: u32,
+    pub(super) mapping: u32,
+    /// The end that a look-up starts from, and its hash.
+    end: Option<(Protocol, Ipv4Addr, u16)>,
     hash: u32,
-    softwire: u32,
-    mapping: u32,
 }
 
-const NOTHING: Guess = Guess { hash: 0, softwire: NONE, mapping: NONE };
+impl Guess {
+    pub(super) const NOTHING: Guess = Guess { softwire: NONE, mapping: NONE, end: None, hash: 0 };
+}
 
 impl Aftr {
     /// Warms the tables for up to [`BATCH`] packets.
-    pub(super) fn warm(&self, batch: &[Packet]) {
-        let mut guesses = [NOTHING; BATCH];
-        let pairs = || batch.iter().enumerate().take(BATCH);
-        let mut read = 0u64;
-        for (at, packet) in pairs() {
+    pub(super) fn warm(&self, batch: &[Packet]) -> [Guess; BATCH] {
+        let mut guesses = [Guess::NOTHING; BATCH];
+        let read = self.warm_indexes(batch, &mut guesses)
+            ^ self.warm_mapping_index(batch, &mut guesses)
+            ^ self.warm_mappings(batch, &mut guesses)
+            ^ self.warm_what_they_name(batch, &guesses);
+        black_box(read);
+        guesses
+    }
+
+    /// The slot of each B4 address, or of each external address and port.
+    #[inline]
+    fn warm_indexes(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+        let mut read = 0;
+        for (packet, guess) in batch.iter().zip(guesses) {
             match packet.side {
                 Side::B4 => {
                     let Some(outer) = Ipv6::view(packet.bytes()) else { continue };
-                    guesses[at].hash = self.softwires.hash(outer.source());
-                    read ^= self.softwires.peek(guesses[at].hash);
+                    guess.hash = self.softwires.hash(outer.source());
+                    guess.end = end_of(packet.bytes().get(ipv6::HEADER..), End::Source);
+                    read ^= self.softwires.peek(guess.hash);
                 }
                 Side::Internet => {
                     let place = self.place_of(packet.bytes());
-                    guesses[at].mapping =
-                        place.and_then(|place| self.ports.mapping_at(place)).unwrap_or(NONE);
+                    guess.mapping = place.and_then(|place| self.ports.mapping_at(place)).unwrap_or(NONE);
                 }
             }
         }
-        for (at, packet) in pairs().filter(|(_, packet)| packet.side == Side::B4) {
-            guesses[at].softwire = self.softwires.guess(guesses[at].hash);
-            let Some((protocol, inner, port)) = ends_of(packet.bytes().get(ipv6::HEADER..), End::Source)
-            else {
-                continue;
-            };
-            guesses[at].hash = self.mappings.hash(guesses[at].softwire, protocol, inner, port);
-            read ^= self.mappings.peek(guesses[at].hash);
-        }
-        for (at, packet) in pairs() {
-            if packet.side == Side::B4 {
-                guesses[at].mapping = self.mappings.guess(guesses[at].hash);
-                read ^= self
-                    .softwires
-                    .slab
-                    .get(guesses[at].softwire)
-                    .map_or(0, |line| u64::from(line.subscriber));
+        read
+    }
+
+    /// The slot of each internal address and port.
+    #[inline]
+    fn warm_mapping_index(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+        let mut read = 0;
+        for (packet, guess) in batch.iter().zip(guesses) {
+            if packet.side == Side::B4
+                && let Some((protocol, inner, port)) = guess.end
+            {
+                guess.softwire = self.softwires.guess(guess.hash);
+                guess.hash = self.mappings.hash(guess.softwire, protocol, inner, port);
+                read ^= self.mappings.peek(guess.hash);
             }
-            read ^= self.mappings.slab.get(guesses[at].mapping).map_or(0, |line| u64::from(line.softwire));
         }
-        for (at, packet) in pairs() {
-            let Some(mapping) = self.mappings.slab.get(guesses[at].mapping) else { continue };
+        read
+    }
+
+    /// The mappings, and the softwires that packets came through.
+    #[inline]
+    fn warm_mappings(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+        let mut read = 0;
+        for (packet, guess) in batch.iter().zip(guesses) {
+            if packet.side == Side::B4 && guess.end.is_some() {
+                guess.mapping = self.mappings.guess(guess.hash);
+                read ^= self.softwires.slab.get(guess.softwire).map_or(0, |line| u64::from(line.subscriber));
+            }
+            read ^= self.mappings.slab.get(guess.mapping).map_or(0, |line| u64::from(line.softwire));
+        }
+        read
+    }
+
+    /// The session of each mapping, and the softwires that packets go into.
+    #[inline]
+    fn warm_what_they_name(&self, batch: &[Packet], guesses: &[Guess; BATCH]) -> u64 {
+        let mut read = 0;
+        for (packet, guess) in batch.iter().zip(guesses) {
+            let Some(mapping) = self.mappings.slab.get(guess.mapping) else { continue };
             if mapping.protocol == Protocol::Tcp {
-                // Most mappings have one session.
-                read ^=
-                    self.sessions.slab.get(mapping.first_session).map_or(0, |line| u64::from(line.mapping));
-                read ^= self.session_slot(packet, guesses[at].mapping);
+                let first = self.sessions.slab.get(mapping.first_session);
+                read ^= first.map_or(0, |line| u64::from(line.mapping));
+                if mapping.sessions > 1 {
+                    read ^= self.session_slot(packet, guess.mapping);
+                }
             }
             if packet.side == Side::Internet {
-                read ^=
-                    self.softwires.slab.get(mapping.softwire).map_or(0, |line| u64::from(line.subscriber));
+                let softwire = self.softwires.slab.get(mapping.softwire);
+                read ^= softwire.map_or(0, |line| u64::from(line.subscriber));
             }
         }
-        black_box(read);
+        read
     }
 
     fn place_of(&self, packet: &[u8]) -> Option<Place> {
-        let (protocol, ip, port) = ends_of(Some(packet), End::Destination)?;
+        let (protocol, ip, port) = end_of(Some(packet), End::Destination)?;
         Some(Place { address: self.pool.find(ip)?, protocol, port })
     }
 
@@ -93,7 +127,7 @@ impl Aftr {
             Side::B4 => (packet.bytes().get(ipv6::HEADER..), End::Destination),
             Side::Internet => (Some(packet.bytes()), End::Source),
         };
-        ends_of(bytes, remote).map_or(0, |(_, ip, port)| self.sessions.peek(mapping, ip, port))
+        end_of(bytes, remote).map_or(0, |(_, ip, port)| self.sessions.peek(mapping, ip, port))
     }
 }
 
@@ -105,7 +139,7 @@ enum End {
 
 /// Address and port of one end of an IPv4 packet without options: what nearly all are.
 #[inline]
-fn ends_of(packet: Option<&[u8]>, end: End) -> Option<(Protocol, std::net::Ipv4Addr, u16)> {
+fn end_of(packet: Option<&[u8]>, end: End) -> Option<(Protocol, Ipv4Addr, u16)> {
     let packet = packet?;
     let header = Ipv4::view(packet)?;
     let protocol = match header.protocol() {

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// One's complement sum of `bytes`, not yet folded or complemented.
+#[inline]
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u32 {
     // Four bytes at a time in 64 bits: carries collect in the upper half and are folded once at the
@@ -21,19 +22,21 @@ pub fn sum(bytes: &[u8]) -> u32 {
 }
 
 /// Folds a sum to 16 bits.
-#[inline]
+#[inline(always)]
 fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
 }
 
 /// The checksum field that `sum` asks for.
+#[inline]
 #[must_use]
 pub fn finish(sum: u32) -> u16 {
     !fold(sum)
 }
 
 /// The checksum of `bytes`; 0 when they contain a right one already.
+#[inline]
 #[must_use]
 pub fn of(bytes: &[u8]) -> u16 {
     finish(sum(bytes))
@@ -62,15 +65,18 @@ impl Delta {
     /// No change.
     pub const NONE: Delta = Delta(0);
 
+    /// A word that is less by 0x100, as that of TTL and protocol after a hop: ~m + m' = 0xffff - 0x100.
+    pub const ONE_HOP: Delta = Delta(0xfeff);
+
     /// With one word changed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn word(self, old: u16, new: u16) -> Delta {
         Delta(u32::from(fold(self.0 + u32::from(!old) + u32::from(new))))
     }
 
     /// With an address changed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Delta {
         let (old, new) = (old.to_bits(), new.to_bits());
@@ -78,14 +84,14 @@ impl Delta {
     }
 
     /// Both changes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn and(self, other: Delta) -> Delta {
         Delta(u32::from(fold(self.0 + other.0)))
     }
 
     /// The checksum field after the change.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn apply(self, checksum: u16) -> u16 {
         !fold(u32::from(!checksum) + self.0)
@@ -93,7 +99,7 @@ impl Delta {
 
     /// The same for UDP over IPv4, where 0 says "no checksum" and stays, and a computed 0 is sent
     /// as 0xffff (RFC 768, RFC 3022 section 4.1).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn apply_udp(self, checksum: u16) -> u16 {
         match checksum {

@@ -106,12 +106,14 @@ impl Ipv4 {
     }
 
     /// Identification.
+    #[inline]
     #[must_use]
     pub fn identification(&self) -> u16 {
         self.identification.get()
     }
 
     /// Don't fragment.
+    #[inline]
     #[must_use]
     pub fn dont_fragment(&self) -> bool {
         self.flags_fragment.get() & 0x4000 != 0
@@ -125,12 +127,14 @@ impl Ipv4 {
     }
 
     /// Whether pieces of the datagram follow.
+    #[inline]
     #[must_use]
     pub fn more_fragments(&self) -> bool {
         self.flags_fragment.get() & 0x2000 != 0
     }
 
     /// Fragment offset in bytes.
+    #[inline]
     #[must_use]
     pub fn fragment_offset(&self) -> u32 {
         u32::from(self.flags_fragment.get() & 0x1fff) * 8
@@ -174,6 +178,22 @@ impl Ipv4 {
         u16::from_be_bytes([high, low])
     }
 
+    /// Whether the checksum is right, of a header without options.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let half = |high: u8, low: u8| u32::from(Self::word(high, low));
+        let first = half(self.version_ihl, self.tos) + u32::from(self.total_length.get());
+        let second = u32::from(self.identification.get()) + u32::from(self.flags_fragment.get());
+        let third = half(self.ttl, self.protocol) + u32::from(self.checksum.get());
+        let ends =
+            u64::from(u32::from_be_bytes(self.source)) + u64::from(u32::from_be_bytes(self.destination));
+        let wide = u64::from(first + second + third) + ends;
+        // 2^16 ≡ 1 modulo 65535, and the sum is not 0: what is divisible is 0xffff when it is folded.
+        wide.is_multiple_of(0xffff)
+    }
+
+    #[inline(always)]
     fn update(&mut self, delta: Delta) {
         self.checksum = delta.apply(self.checksum.get()).into();
     }
@@ -214,9 +234,12 @@ impl Ipv4 {
     }
 
     /// Takes one from the TTL.
-    #[inline]
+    #[inline(always)]
     pub fn decrement_ttl(&mut self) {
-        self.set_ttl(self.ttl.saturating_sub(1));
+        if self.ttl > 0 {
+            self.ttl -= 1;
+            self.update(Delta::ONE_HOP);
+        }
     }
 
     /// Sets the TTL.
@@ -228,7 +251,7 @@ impl Ipv4 {
     }
 
     /// Sets the source; gives what this does to the checksums that cover it.
-    #[inline]
+    #[inline(always)]
     pub fn set_source(&mut self, source: Ipv4Addr) -> Delta {
         let delta = Delta::NONE.address(self.source(), source);
         self.source = source.octets();
@@ -237,7 +260,7 @@ impl Ipv4 {
     }
 
     /// Sets the destination; gives what this does to the checksums that cover it.
-    #[inline]
+    #[inline(always)]
     pub fn set_destination(&mut self, destination: Ipv4Addr) -> Delta {
         let delta = Delta::NONE.address(self.destination(), destination);
         self.destination = destination.octets();

@@ -455,6 +455,49 @@ fn pieces_that_wait_from_the_internet_leave_room_for_those_of_the_homes() {
     assert_eq!(bed.up(A, datagram.piece(1024, 3008)).verdict, Verdict::Hold);
 }
 
+/// ORD-4: it leaves no state behind, and changes none.
+#[test]
+fn what_is_too_large_for_a_softwire_keeps_no_untranslated_session_alive() {
+    covers("ORD-4");
+    let mut bed = Bed::with("df-policy = \"honour\"", "", PASS);
+    bed.up(A, tcp(H, 5000, R2, 80, SYN)).to_internet();
+    bed.advance(7_430);
+    let mut large = tcp(R2, 80, H, 5000, ACK);
+    large.payload.resize(1460, 0);
+    assert_eq!(bed.down(large.with_transport_checksum()).verdict, Verdict::Reject(DropReason::X4Mtu));
+    bed.advance(12);
+    bed.down(tcp(R2, 80, H, 5000, ACK)).dropped(DropReason::X4Dst);
+}
+
+#[test]
+fn a_quota_of_untranslated_sessions_is_looked_at_before_the_mtu_of_the_internet() {
+    covers("ORD-1");
+    let limit = format!("{PASS}\n[nat.session-limits]\nlimit-per-subscriber = 16");
+    let mut bed = Bed::with("", "", &limit);
+    for port in 0..16 {
+        bed.up(A, udp(H, 5000 + port, R2, 80)).to_internet();
+    }
+    bed.up(A, udp(H, 6000, R2, 80).with_data(1473)).rejected(A, DropReason::NatQuota, 3, 1);
+    bed.up(A, udp(H, 5000, R2, 80).with_data(1473)).rejected(A, DropReason::InMtu, 3, 4);
+}
+
+/// Whatever the timers were armed for when they slept.
+#[test]
+fn what_nobody_wants_is_forgotten_as_soon_after_a_long_silence() {
+    covers("4787-14a-v4");
+    let mut bed = Bed::new();
+    bed.advance(20_000);
+    let external = bed.open_udp(A, 5000);
+    let datagram = udp(R1, 80, *external.ip(), external.port()).with_data(100).loose(1);
+    assert_eq!(bed.down(datagram.piece(0, 24)).verdict, Verdict::ToB4);
+    bed.advance(1);
+    bed.down(datagram.piece(48, 72));
+    bed.down(datagram.piece(40, 80)).dropped(DropReason::V4FragOverlap);
+    assert_eq!(bed.aftr.gauges().fragmented, 1);
+    bed.advance(2);
+    assert_eq!(bed.aftr.gauges().fragmented, 0);
+}
+
 /// What was put into a softwire to a path that takes less is cut for that path, whoever made it.
 #[test]
 fn an_echo_answer_is_cut_for_the_path_of_its_b4() {

@@ -59,6 +59,14 @@ pub(crate) fn datagram(told: &Datagram, model: &Model) -> Option<Ip> {
             (called.kind, host(at, port), called.external)
         }
         Way::Down { nth, remote: from, remote_port } => {
+            // What is known as it is hears from its peer, or from another.
+            let all = model.mappings.len() + model.passed.len();
+            if let Some(at) = (usize::from(nth) % all.max(1)).checked_sub(model.mappings.len())
+                && let Some(to) = model.passed.get(at)
+            {
+                let from = if from == 0 { remote(1, remote_port) } else { to.remote };
+                return build_from(told, to.kind, from, to.internal);
+            }
             let to = mapping(nth)?;
             (to.kind, remote(from, remote_port), to.external)
         }
@@ -66,7 +74,12 @@ pub(crate) fn datagram(told: &Datagram, model: &Model) -> Option<Ip> {
             (told.kind, remote(0, 0), SocketAddrV4::new(pool_address(&model.config, address), port))
         }
     };
-    Some(packet(told, kind, source, destination, b4_of(told.way).is_some()))
+    build_from(told, kind, source, destination)
+}
+
+fn build_from(told: &Datagram, kind: Kind, source: SocketAddrV4, destination: SocketAddrV4) -> Option<Ip> {
+    let packet = packet(told, kind, source, destination, b4_of(told.way).is_some());
+    (packet.len() <= 65_535).then_some(packet)
 }
 
 /// A packet between these ends; a reply has its identifier from its destination.
@@ -86,7 +99,13 @@ fn packet(
 }
 
 /// A packet for an error to quote.
-pub(crate) fn small(kind: Kind, source: SocketAddrV4, destination: SocketAddrV4, is_request: bool) -> Ip {
+pub(crate) fn small(
+    kind: Kind,
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    is_request: bool,
+    has_route: bool,
+) -> Ip {
     let told = Datagram {
         number: 0,
         way: Way::Blind { address: 0, port: 0 },
@@ -97,7 +116,7 @@ pub(crate) fn small(kind: Kind, source: SocketAddrV4, destination: SocketAddrV4,
         length: 8,
         ip_flags: 2,
         id: 0,
-        options: 0,
+        options: if has_route { 4 } else { 0 },
         is_damaged: false,
     };
     packet(&told, kind, source, destination, is_request)
@@ -128,7 +147,7 @@ fn udp(told: &Datagram, source: SocketAddrV4, destination: SocketAddrV4) -> Vec<
     let mut segment = vec![0; 8];
     set_word(&mut segment, 0, source.port());
     set_word(&mut segment, 2, destination.port());
-    set_word(&mut segment, 4, 8 + told.length);
+    set_word(&mut segment, 4, 8u16.saturating_add(told.length));
     segment.extend(filler(told));
     segment
 }
@@ -202,6 +221,9 @@ pub(crate) fn encapsulated(inner: &Ip, b4: Ipv6Addr, told: &Outer, config: &Conf
     let has_limit_inside = told.limit == 2 || (told.limit == 1 && told.fragment.is_none());
     let next = if has_limit_inside { 60 } else { 4 };
     let whole = if has_limit_inside { [&LIMIT[..], &inner.bytes].concat() } else { inner.bytes.clone() };
+    if whole.len() > 65_535 {
+        return None;
+    }
     let Some(cut) = told.fragment else {
         let bytes = ipv6(b4, to, told.class, next, &whole);
         let (class, number) = (told.class, inner.number);
@@ -223,6 +245,9 @@ pub(crate) fn encapsulated(inner: &Ip, b4: Ipv6Addr, told: &Outer, config: &Conf
     fragment.extend(cut.id.to_be_bytes());
     let in_front = if told.limit == 1 { [&[44], &LIMIT[1..]].concat() } else { Vec::new() };
     let payload = [&in_front[..], &fragment, &data].concat();
+    if payload.len() > 65_535 {
+        return None;
+    }
     let bytes = ipv6(b4, to, told.class, if told.limit == 1 { 60 } else { 44 }, &payload);
     let number = if cut.is_forged { 0 } else { inner.number };
     let fragment = Some(Fragment6 { id: cut.id, offset: start, more });

@@ -1,8 +1,6 @@
 //! What time does: expiry, hold-down, port sets that go back, datagrams that are given up.
 
-use std::net::SocketAddrV4;
-
-use crate::model::{Mapping, Model, Phase, Session, Time};
+use crate::model::{Mapping, Model, Phase, Session, Syn, Time};
 use crate::story::Kind;
 
 impl Model {
@@ -45,9 +43,16 @@ impl Model {
             .values()
             .flat_map(|home| home.sets.iter().filter_map(|set| Some(set.empty_since? + self.set_wait())));
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
-        let syns = self.syns.iter().map(move |(_, _, latest)| latest + silence);
-        let pieces = self.pieces.ends(self.config.nat.timers.fragment_min_timeout);
-        mappings.chain(holds).chain(sets).chain(syns).chain(pieces).chain(self.reassembly.ends())
+        let syns = self.syns.iter().map(move |syn| syn.latest + silence);
+        let pieces = self.from_b4.ends().chain(self.from_internet.ends());
+        let passed = self.passed.iter().map(|passed| self.passed_end(passed));
+        mappings
+            .chain(passed)
+            .chain(holds)
+            .chain(sets)
+            .chain(syns)
+            .chain(pieces)
+            .chain(self.reassembly.ends())
     }
 
     /// Whether a timer may or may not have ended by now: inside [T, T + 1 s] both are right, and what
@@ -69,34 +74,41 @@ impl Model {
     pub(crate) fn pass(&mut self, moment: Time) {
         self.held.retain(|(_, _, until)| *until > moment);
         let silence = u64::from(self.config.nat.timers.tcp_in_syn_timeout) * 1000;
-        let over = |syn: &(SocketAddrV4, SocketAddrV4, Time)| syn.2 + silence <= moment;
-        self.answerable.extend(self.syns.iter().filter(|syn| over(syn)).map(|syn| (syn.0, syn.1)));
+        let over = |syn: &Syn| syn.latest + silence <= moment;
+        self.answerable.extend(self.syns.iter().filter(|syn| over(syn)));
         self.syns.retain(|syn| !over(syn));
         for at in (0..self.mappings.len()).rev() {
-            self.pass_sessions(at, moment);
+            let has_ended = self.pass_sessions(at, moment);
             let m = &self.mappings[at];
             let is_over = match m.kind {
-                Kind::Tcp => m.sessions.is_empty(),
+                // What the Internet opens and nobody answers keeps no port.
+                Kind::Tcp => has_ended && m.sessions.iter().all(Session::is_inbound_half_open),
                 Kind::Udp | Kind::Icmp => self.life(m).is_some_and(|end| end <= moment),
             };
             if is_over {
-                let hold = m.kind != Kind::Tcp || m.must_hold;
+                let hold = m.kind != Kind::Tcp || m.must_hold || !m.sessions.is_empty();
                 self.remove(at, hold, moment);
             }
         }
+        let ends: Vec<Time> = self.passed.iter().map(|passed| self.passed_end(passed)).collect();
+        let mut ends = ends.into_iter();
+        self.passed.retain(|_| ends.next().is_some_and(|end| end > moment));
         let wait = self.set_wait();
         for home in self.homes.values_mut() {
             home.sets.retain(|set| set.empty_since.is_none_or(|since| since + wait > moment));
         }
         self.forget_empty_homes();
-        self.pieces.pass(self.config.nat.timers.fragment_min_timeout, moment);
+        self.from_b4.pass(moment);
+        self.from_internet.pass(moment);
         self.reassembly.pass(moment);
     }
 
-    pub(crate) fn pass_sessions(&mut self, at: usize, moment: Time) {
+    /// Gives whether one ended.
+    fn pass_sessions(&mut self, at: usize, moment: Time) -> bool {
         let ends: Vec<Time> =
             self.mappings[at].sessions.iter().map(|s| self.session_end(&self.mappings[at], s)).collect();
         let m = &mut self.mappings[at];
+        let before = m.sessions.len();
         let mut must_hold = m.must_hold;
         let mut ends = ends.into_iter();
         m.sessions.retain_mut(|session| {
@@ -114,6 +126,7 @@ impl Model {
             false
         });
         m.must_hold = must_hold;
+        m.sessions.len() < before
     }
 
     /// Ends a mapping.
@@ -140,19 +153,26 @@ impl Model {
 
     pub(crate) fn forget_empty_homes(&mut self) {
         let mappings = &self.mappings;
-        self.homes.retain(|prefix, home| !home.sets.is_empty() || mappings.iter().any(|m| m.home == *prefix));
+        let passed = &self.passed;
+        self.homes.retain(|prefix, home| {
+            !home.sets.is_empty()
+                || mappings.iter().any(|m| m.home == *prefix)
+                || passed.iter().any(|p| p.home == *prefix)
+        });
     }
 
     /// RFC 7785 section 4.6; gives how many mappings ended.
     pub(crate) fn purge(&mut self, prefix: u128) -> usize {
         let now = self.now;
         let mut count = 0;
+        self.passed.retain(|passed| passed.home != prefix);
         for at in (0..self.mappings.len()).rev() {
             if self.mappings[at].home == prefix {
                 self.remove(at, true, now);
                 count += 1;
             }
         }
+        self.forget_empty_homes();
         count
     }
 }

@@ -3,8 +3,13 @@
 use aftr::engine::DropReason;
 use aftr::wire::Side;
 
+use crate::build;
+use crate::errors::{Quoted, front_of, quoted};
 use crate::ip::Ip;
 use crate::judge::{Difference, Judge, agree};
+use crate::limits::Purse;
+use crate::model::{Model, Syn, Time};
+use crate::story::Kind;
 
 impl Judge {
     /// Time passes until at least then: further, while some timer may or may not have ended.
@@ -16,31 +21,71 @@ impl Judge {
             end += 500;
             self.model.wait_until(end);
         }
+        let kept_back = self.bed.aftr.counters().icmp_suppressed;
         let sent = self.bed.advance_millis(end - start);
+        let kept_back = self.bed.aftr.counters().icmp_suppressed - kept_back;
         self.bed.events.clear();
-        let answerable = std::mem::take(&mut self.model.answerable);
-        let mut given_up = std::mem::take(&mut self.model.reassembly.given_up);
-        let (told6, told): (Vec<_>, Vec<_>) =
-            sent.into_iter().partition(|(bytes, side)| *side == Side::B4 && bytes[6] == 58);
-        agree!(told.len() <= answerable.len(), "{} errors for {} silent SYNs", told.len(), answerable.len());
-        for (bytes, side) in told {
-            let front = if self.model.config.softwire.encapsulation_limit { 48 } else { 40 };
-            let inner = if side == Side::B4 { &bytes[front..] } else { &bytes[..] };
-            let seen = Ip::read(inner, 0).map_err(|why| format!("{why:?}: {inner:02x?}"))?;
-            agree!(seen.is_sound() && seen.payload()[..2] == [3, 3], "not a port unreachable: {seen:?}");
-            let known = answerable.iter().any(|(attacked, caller)| {
-                *attacked.ip() == seen.source() && (side == Side::B4 || *caller.ip() == seen.destination())
-            });
-            agree!(known, "an error that answers nothing: {seen:?}");
-        }
-        for (bytes, _) in told6 {
-            let is_it = |cause: &Vec<u8>| self.is_error6(&bytes, (3, 1, 0), cause).is_ok();
-            let Some(at) = given_up.iter().position(is_it) else {
-                return Err(format!("an error about no fragment that was given up: {bytes:02x?}"));
-            };
-            given_up.remove(at);
-        }
+        self.late_errors(&sent, kept_back, (start, end))?;
         self.compare_gauges()
+    }
+
+    /// What time has sent: answers to SYNs after their silence, and errors about packets that did not become
+    /// whole. Each is sent once, or kept back.
+    fn late_errors(
+        &mut self,
+        sent: &[(Vec<u8>, Side)],
+        kept_back: u64,
+        span: (Time, Time),
+    ) -> Result<(), Difference> {
+        let mut syns = std::mem::take(&mut self.model.answerable);
+        let mut given_up = std::mem::take(&mut self.model.reassembly.given_up);
+        let of_syn = |model: &Model, syn: &Syn| match syn.b4 {
+            Some(b4) => Purse::of_home(model.home_of(b4)),
+            None => [vec![Purse::Syns], Purse::of_recipient(*syn.caller.ip())].concat(),
+        };
+        let of_piece =
+            |model: &Model, cause: &Vec<u8>| Purse::of_home6(model.home_of(build::address6(cause, 8)));
+        let may: Vec<_> = syns
+            .iter()
+            .map(|syn| of_syn(&self.model, syn))
+            .chain(given_up.iter().map(|cause| of_piece(&self.model, cause)))
+            .collect();
+        let mut left = Vec::new();
+        for (bytes, side) in sent {
+            if *side == Side::B4 && bytes[6] == 58 {
+                let is_it = |cause: &Vec<u8>| self.is_error6(bytes, (3, 1, 0), cause).is_ok();
+                let at = given_up.iter().position(is_it);
+                let at = at.ok_or_else(|| format!("about no fragment that was given up: {bytes:02x?}"))?;
+                left.push(of_piece(&self.model, &given_up.remove(at)));
+                continue;
+            }
+            let at = syns.iter().position(|syn| self.answers(bytes, *side, syn));
+            let at = at.ok_or_else(|| format!("an error that answers nothing: {bytes:02x?}"))?;
+            left.push(of_syn(&self.model, &syns.remove(at)));
+        }
+        agree!(
+            (syns.len() + given_up.len()) as u64 == kept_back,
+            "{kept_back} errors were kept back; not answered are {syns:?} and {} fragments",
+            given_up.len()
+        );
+        self.model.limits.some(&left, &may, kept_back, span)
+    }
+
+    /// Whether this is the error about an unsolicited SYN.
+    fn answers(&self, bytes: &[u8], side: Side, syn: &Syn) -> bool {
+        let inner = match (side, syn.b4) {
+            (Side::Internet, None) => Some(bytes),
+            (Side::B4, Some(b4)) if build::address6(bytes, 24) == b4 => front_of(bytes),
+            (Side::Internet | Side::B4, _) => None,
+        };
+        let Some(Ok(seen)) = inner.map(|inner| Ip::read(inner, 0)) else { return false };
+        let is_about = |quoted: Quoted| {
+            (quoted.kind, quoted.source, quoted.destination) == (Kind::Tcp, syn.caller, syn.attacked)
+        };
+        seen.is_sound()
+            && seen.payload()[..2] == [3, 3]
+            && (seen.source(), seen.destination()) == (*syn.attacked.ip(), *syn.caller.ip())
+            && quoted(&seen.payload()[8..]).is_some_and(is_about)
     }
 
     fn compare_gauges(&self) -> Result<(), Difference> {
@@ -53,7 +98,7 @@ impl Judge {
             ours.mappings.len(),
             sessions,
             ours.reassembly.len(),
-            ours.pieces.contexts.len(),
+            ours.from_b4.contexts.len() + ours.from_internet.contexts.len(),
         ];
         agree!(
             theirs == ours,

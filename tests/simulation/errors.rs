@@ -7,9 +7,10 @@ use aftr::engine::{DropReason, Verdict};
 use aftr::wire::Side;
 
 use crate::build;
-use crate::ip::{End, Ip, sum, translate, word};
+use crate::ip::{End, Ip, has_forbidden_option, sum, translate, word};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
+use crate::limits::Purse;
 use crate::model::{Entry, Model};
 use crate::pieces::Sender;
 use crate::story::{Kind, Outer};
@@ -19,15 +20,34 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 5, 5);
 const ROUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfffe, 0, 0, 0, 0, 1);
 const WHOLE: Outer = Outer { class: 0, to_second: false, limit: 0, fragment: None };
 
-/// What an error quotes.
-struct Quoted {
+/// Who speaks with whom.
+struct Ends {
+    softwire: u64,
     kind: Kind,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
+    internal: SocketAddrV4,
+    /// How the Internet knows the host.
+    external: SocketAddrV4,
+    remote: SocketAddrV4,
+}
+
+/// What an error quotes.
+pub(crate) struct Quoted {
+    pub(crate) kind: Kind,
+    pub(crate) source: SocketAddrV4,
+    pub(crate) destination: SocketAddrV4,
+}
+
+/// A packet that was lost in the tunnel.
+struct Lost {
+    softwire: u64,
+    /// The inner one, or its front; none in a later fragment.
+    inner: Option<Vec<u8>>,
+    /// The identification of a later fragment.
+    piece: Option<Vec<u8>>,
 }
 
 /// Reads a quotation; none when it cannot be used (RFC 5508 REQ-3).
-fn quoted(bytes: &[u8]) -> Option<Quoted> {
+pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted> {
     let header = usize::from(bytes.first()? & 15) * 4;
     let is_usable = bytes[0] >> 4 == 4
         && header >= 20
@@ -74,19 +94,42 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Whom an error to `to` is for that quotes this: a mapping's host, or one that is known as it is.
+    fn addressee_of(&self, to: Ipv4Addr, quoted: &Quoted) -> Result<(u64, SocketAddrV4), DropReason> {
+        if self.has_address(to) {
+            let mapping = &self.mappings[self.sender_of(to, quoted)?];
+            return Ok((mapping.softwire, mapping.internal));
+        }
+        if to != *quoted.source.ip() {
+            return Err(DropReason::IcmpQuoted);
+        }
+        let at = self.passed_at(quoted.kind, quoted.source, quoted.destination);
+        at.map(|at| (self.passed[at].softwire, quoted.source)).ok_or(DropReason::X4Dst)
+    }
+
+    /// How the Internet knows the host behind a B4 that the quoted packet was for.
+    fn external_of(&self, softwire: u64, quoted: &Quoted) -> Option<SocketAddrV4> {
+        if let Some(at) = self.find(softwire, quoted.kind, quoted.destination) {
+            return Some(self.mappings[at].external);
+        }
+        let at = self.passed_at(quoted.kind, quoted.destination, quoted.source)?;
+        (self.passed[at].softwire == softwire).then_some(quoted.destination)
+    }
+}
+
 impl Judge {
     pub(crate) fn error_from_internet(&mut self, came: &mut Came, ip: &Ip) -> Result<(), Difference> {
-        let found = checked(ip).and_then(|quoted| self.model.sender_of(ip.destination(), &quoted));
-        let at = match found {
-            Ok(at) => at,
+        let found = checked(ip).and_then(|quoted| self.model.addressee_of(ip.destination(), &quoted));
+        let (softwire, internal) = match found {
+            Ok(found) => found,
             Err(reason) => return self.dropped(came, reason),
         };
         agree!(came.verdict == Verdict::ToB4, "expected the error to pass, got {:?}", came.verdict);
-        let mapping = self.model.mappings[at].clone();
-        let error = requoted(ip, End::Source, mapping.internal);
-        let error = error.with_address(End::Destination, *mapping.internal.ip());
+        let error = requoted(ip, End::Source, internal);
+        let error = error.with_address(End::Destination, *internal.ip());
         let error = self.one_hop_less(error);
-        self.left_to_b4(came, mapping.softwire, &error)
+        self.left_to_b4(came, softwire, &error)
     }
 
     pub(crate) fn error_from_b4(
@@ -95,12 +138,11 @@ impl Judge {
         ip: &Ip,
         sender: Sender,
     ) -> Result<(), Difference> {
-        let (entry, at, home) = match self.may_report(ip, sender) {
+        let (entry, external, home) = match self.may_report(ip, sender) {
             Ok(found) => found,
             Err(reason) => return self.dropped(came, reason),
         };
         self.model.settle(entry, sender.b4, sender.own);
-        let external = self.model.mappings[at].external;
         let error = requoted(ip, End::Destination, external);
         let error = error.with_address(End::Source, *external.ip()).with_tos(sender.tos);
         let error = self.identified(came, error, ip.destination())?;
@@ -116,23 +158,31 @@ impl Judge {
         self.left_to_b4(came, mapping.softwire, &error)
     }
 
-    /// Who reports, of which mapping, and the home that is told when it is one.
-    fn may_report(&self, ip: &Ip, sender: Sender) -> Result<(Entry, usize, Option<usize>), DropReason> {
+    /// Who reports, as whom the Internet knows the host, and the home that is told when it is one.
+    fn may_report(
+        &self,
+        ip: &Ip,
+        sender: Sender,
+    ) -> Result<(Entry, SocketAddrV4, Option<usize>), DropReason> {
         let quoted = checked(ip)?;
+        // RFC 5508 section 7.3: an error quotes what its receiver sent, and no more than may leave.
+        if ip.destination() != *quoted.source.ip() || has_forbidden_option(&ip.payload()[8..]) {
+            return Err(DropReason::IcmpQuoted);
+        }
         let entry = self.model.enter(sender.b4)?;
         let known = match entry {
-            Entry::Known(id) | Entry::Moves(id) => self.model.find(id, quoted.kind, quoted.destination),
+            Entry::Known(id) | Entry::Moves(id) => self.model.external_of(id, &quoted),
             Entry::Opens => None,
         };
-        let at = known.ok_or(DropReason::NatNoMapping)?;
+        let external = known.ok_or(DropReason::NatNoMapping)?;
         if self.model.has_address(ip.destination()) {
-            return Ok((entry, at, Some(self.model.sender_of(ip.destination(), &quoted)?)));
+            return Ok((entry, external, Some(self.model.sender_of(ip.destination(), &quoted)?)));
         }
         // RFC 6864 section 4.3; nobody is told about an error.
         if ip.df() && ip.len() > usize::from(self.model.config.nat.external_mtu) {
             return Err(DropReason::InMtu);
         }
-        Ok((entry, at, None))
+        Ok((entry, external, None))
     }
 
     /// RFC 6864 section 5.3.1: many hosts send from one address.
@@ -145,30 +195,44 @@ impl Judge {
         Ok(ip.with_id(id))
     }
 
-    /// A router says that the nth mapping's packet did not arrive.
-    pub(crate) fn error_down(&mut self, at: usize, code: u8) -> Result<(), Difference> {
-        let (kind, external) = (self.model.mappings[at].kind, self.model.mappings[at].external);
-        let remote = SocketAddrV4::new(build::remote_address(0), 80);
-        let lost = build::small(kind, external, remote, true);
-        let error = build::message(ROUTER, *external.ip(), [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
-        self.from_internet(&error)
+    /// A router says that a packet of the nth that lives did not arrive.
+    pub(crate) fn error_down(&mut self, nth: u8, code: u8, wrong: u8) -> Result<(), Difference> {
+        let Some(ends) = self.nth(nth) else { return Ok(()) };
+        let lost = build::small(ends.kind, ends.external, ends.remote, true, wrong == 2);
+        let to = if wrong == 1 { Ipv4Addr::new(192, 0, 2, 9) } else { *ends.external.ip() };
+        let error = build::message(ROUTER, to, [3, code, 0, 0, 0, 0, 0, 0], &lost.bytes);
+        self.packet_from_internet(&spoilt(error, wrong))
     }
 
     /// A host says that it has no use for a packet that it got.
-    pub(crate) fn error_up(&mut self, at: usize, code: u8) -> Result<(), Difference> {
-        let mapping = self.model.mappings[at].clone();
-        let remote = SocketAddrV4::new(build::remote_address(0), 80);
-        let got = build::small(mapping.kind, remote, mapping.internal, false);
-        let start = [3, code, 0, 0, 0, 0, 0, 0];
-        let mut error = build::message(*mapping.internal.ip(), *remote.ip(), start, &got.bytes);
+    pub(crate) fn error_up(&mut self, nth: u8, code: u8, wrong: u8) -> Result<(), Difference> {
+        let Some(ends) = self.nth(nth) else { return Ok(()) };
+        let got = build::small(ends.kind, ends.remote, ends.internal, false, wrong == 2);
+        let to = if wrong == 1 { build::remote_address(1) } else { *ends.remote.ip() };
+        let error = build::message(*ends.internal.ip(), to, [3, code, 0, 0, 0, 0, 0, 0], &got.bytes);
+        let mut error = spoilt(error, wrong);
         if code.is_multiple_of(2) {
             // As Linux sends it, without DF.
             error.bytes[6] = 0;
             error = error.with_id(u16::from(code));
         }
-        let b4 = self.model.softwire(mapping.softwire).b4;
+        let b4 = self.model.softwire(ends.softwire).b4;
         let outer = build::encapsulated(&error, b4, &WHOLE, &self.model.config).expect("all of it");
-        self.from_b4(&outer)
+        self.packet_from_b4(&outer)
+    }
+
+    /// The nth of all mappings and of all that passes as it is.
+    fn nth(&self, nth: u8) -> Option<Ends> {
+        let (mappings, passed) = (&self.model.mappings, &self.model.passed);
+        let nth = usize::from(nth) % (mappings.len() + passed.len()).max(1);
+        if let Some(m) = mappings.get(nth) {
+            let remote = SocketAddrV4::new(build::remote_address(0), 80);
+            let (softwire, kind) = (m.softwire, m.kind);
+            return Some(Ends { softwire, kind, internal: m.internal, external: m.external, remote });
+        }
+        let p = passed.get(nth - mappings.len())?;
+        let (internal, external) = (p.internal, p.internal);
+        Some(Ends { softwire: p.softwire, kind: p.kind, internal, external, remote: p.remote })
     }
 
     /// Whoever got one of the last packets, or a router before, complains.
@@ -184,12 +248,12 @@ impl Judge {
         let (from, to) = (address(16), address(12));
         let quotation = &inner[..inner.len().min(usize::from(quoted))];
         if side == Side::Internet {
-            return self.from_internet(&build::message(ROUTER, to, start, quotation));
+            return self.packet_from_internet(&build::message(ROUTER, to, start, quotation));
         }
         let error = build::message(from, to, start, quotation);
         let b4 = build::address6(&bytes, 24);
         let outer = build::encapsulated(&error, b4, &WHOLE, &self.model.config).expect("all of it");
-        self.from_b4(&outer)
+        self.packet_from_b4(&outer)
     }
 
     fn pick(&self, nth: u8) -> Option<(Vec<u8>, Side)> {
@@ -216,11 +280,17 @@ impl Judge {
         if forged == 5 {
             return self.dropped(&came, DropReason::Icmp6Checksum);
         }
-        let Some((softwire, inner)) = self.sent_by_us(&quotation) else {
+        let Some(Lost { softwire, inner, piece }) = self.sent_by_us(&quotation) else {
             return self.dropped(&came, DropReason::Icmp6Quote);
         };
         let told = match kind {
             [2, _] if parameter < 1280 => return self.dropped(&came, DropReason::Icmp6PtbSmall),
+            [2, _] if u32::from(word(&quotation, 4)) + 40 <= parameter => {
+                return self.dropped(&came, DropReason::Icmp6Quote);
+            }
+            [2, _] if !self.may_have_sent(softwire, inner.as_deref(), piece) => {
+                return self.dropped(&came, DropReason::Icmp6Quote);
+            }
             [2, _] => {
                 self.model.learn_path(softwire, parameter);
                 let honours = self.model.config.softwire.df_policy == aftr_config::DfPolicy::Honour;
@@ -237,8 +307,8 @@ impl Judge {
         self.nothing_more(&came)
     }
 
-    /// The softwire that a packet of ours went into, and its inner packet unless it is a later fragment.
-    fn sent_by_us(&self, quotation: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
+    /// What a quotation says of a packet that we put into an open softwire.
+    fn sent_by_us(&self, quotation: &[u8]) -> Option<Lost> {
         if quotation.len() < 40 {
             return None;
         }
@@ -247,16 +317,29 @@ impl Judge {
             return None;
         }
         let softwire = self.model.softwire_at(build::address6(quotation, 24))?;
-        let (mut next, mut at, mut is_first) = (quotation[6], 40, true);
+        let (mut next, mut at, mut piece) = (quotation[6], 40, None);
         if next == 44 {
             let fragment = quotation.get(40..48)?;
-            (next, at, is_first) = (fragment[0], 48, word(fragment, 2) & !7 == 0);
+            (next, at) = (fragment[0], 48);
+            piece = (word(fragment, 2) & !7 != 0).then(|| fragment[4..8].to_vec());
         }
-        if next == 60 && is_first {
+        if piece.is_some() {
+            return (next == 4 || next == 60).then_some(Lost { softwire, inner: None, piece });
+        }
+        if next == 60 {
             (next, at) = (*quotation.get(at)?, at + 8);
         }
-        let inner = quotation.get(at..).filter(|_| is_first);
-        (next == 4 || !is_first).then(|| (softwire, inner.map(<[u8]>::to_vec)))
+        let inner = quotation.get(at..).map(<[u8]>::to_vec);
+        (next == 4).then_some(Lost { softwire, inner, piece })
+    }
+
+    /// RFC 8201 section 4: the packet is for a mapping, or a later piece of one that left.
+    fn may_have_sent(&self, softwire: u64, inner: Option<&[u8]>, piece: Option<Vec<u8>>) -> bool {
+        if let Some(id) = piece {
+            return self.ids6.contains(&(self.model.softwire(softwire).b4, id));
+        }
+        let lost = inner.and_then(quoted);
+        lost.is_some_and(|lost| self.model.external_of(softwire, &lost).is_some())
     }
 
     fn sender_is_told(
@@ -267,7 +350,13 @@ impl Judge {
         (code, mtu): (u8, usize),
     ) -> Result<(), Difference> {
         let Some(lost) = quoted(inner) else { return Ok(()) };
-        let Some(called) = self.model.find(softwire, lost.kind, lost.destination) else { return Ok(()) };
+        let Some(external) = self.model.external_of(softwire, &lost) else { return Ok(()) };
+        // Where sessions are known, nobody else learns what the host looks like from outside.
+        let called = self.model.find(softwire, lost.kind, lost.destination);
+        let is_strange = |called| self.model.session(called, lost.kind, lost.source).is_none();
+        if lost.kind == Kind::Tcp && called.is_some_and(is_strange) {
+            return Ok(());
+        }
         let home = self.model.at(lost.kind, lost.source);
         // A packet of our own, or of a mapping that is no more: nobody waits for the error.
         if *lost.source.ip() == Ipv4Addr::new(192, 0, 0, 1)
@@ -275,10 +364,13 @@ impl Judge {
         {
             return Ok(());
         }
-        if came.suppressed == 1 {
+        let purses = match home {
+            Some(home) => Purse::of_home(self.model.mappings[home].home),
+            None => Purse::of_recipient(*lost.source.ip()),
+        };
+        if !self.may_tell(came, &[vec![Purse::Tunnel], purses].concat())? {
             return Ok(());
         }
-        let external = self.model.mappings[called].external;
         let source = if home.is_some() { Ipv4Addr::new(192, 0, 0, 1) } else { *external.ip() };
         let start = [3, code, 0, 0, 0, 0, (mtu >> 8) as u8, mtu as u8];
         let quotation = &inner[..inner.len().min(548)];
@@ -308,8 +400,8 @@ fn checked(ip: &Ip) -> Result<Quoted, DropReason> {
     quoted(&ip.payload()[8..]).ok_or(DropReason::IcmpQuoted)
 }
 
-/// The inner packet of one that left to a B4, or its front; none in a later fragment.
-fn front_of(bytes: &[u8]) -> Option<&[u8]> {
+/// The inner packet of one that left to a B4, or its front; none in a later fragment, or where none is.
+pub(crate) fn front_of(bytes: &[u8]) -> Option<&[u8]> {
     let (mut next, mut at) = (bytes[6], 40);
     if next == 44 {
         if word(bytes, 42) & !7 != 0 {
@@ -317,7 +409,26 @@ fn front_of(bytes: &[u8]) -> Option<&[u8]> {
         }
         (next, at) = (bytes[40], 48);
     }
-    bytes.get(if next == 60 { at + 8 } else { at }..)
+    match next {
+        4 => bytes.get(at..),
+        60 => bytes.get(at + 8..),
+        _ => None,
+    }
+}
+
+/// An error with a wrong checksum, or that quotes a wrong header.
+fn spoilt(mut error: Ip, wrong: u8) -> Ip {
+    match wrong {
+        3 => error.bytes[24] ^= 1,
+        4 => {
+            let mut quotation = error.payload()[8..].to_vec();
+            quotation[8] ^= 1;
+            let start = [error.payload()[0], error.payload()[1], 0, 0, 0, 0, 0, 0];
+            error = build::message(error.source(), error.destination(), start, &quotation);
+        }
+        _ => {}
+    }
+    error
 }
 
 /// Makes a quotation one of something that we never sent.
@@ -328,6 +439,8 @@ fn forge(quotation: &mut Vec<u8>, forged: u8) {
         2 if quotation.len() >= 40 => quotation[23] ^= 0x40,
         3 if quotation.len() >= 40 => quotation[6] = 58,
         4 => quotation.truncate(39),
+        // A piece that never was.
+        6 if quotation.len() >= 48 && quotation[6] == 44 => quotation[44] ^= 0x80,
         _ => {}
     }
 }

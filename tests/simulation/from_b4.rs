@@ -1,6 +1,6 @@
 //! What the model expects of a packet from the access network, step by step.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::{DropReason, Verdict};
 use aftr::wire::Side;
@@ -25,7 +25,7 @@ struct Passage {
 }
 
 impl Judge {
-    pub(crate) fn from_b4(&mut self, outer: &Outer6) -> Result<(), Difference> {
+    pub(crate) fn packet_from_b4(&mut self, outer: &Outer6) -> Result<(), Difference> {
         let mut came = self.offer(&outer.bytes, Side::B4);
         let owner = self.model.home_of(outer.b4);
         match self.model.reassembly.arrives(outer, owner, self.model.now) {
@@ -62,7 +62,7 @@ impl Judge {
             return self.transport_from_b4(came, &ip, sender, None).map(|_| ());
         }
         let owner = self.model.home_of(sender.b4);
-        match self.model.pieces.arrives(&ip, Some(sender), owner, self.model.now) {
+        match self.model.from_b4.arrives(&ip, Some(sender), owner, self.model.now) {
             Arrival::Waits => self.waits(came),
             Arrival::Refused(reason) => self.refused(came, (reason, None), &ip, sender),
             Arrival::Follows(ports) => match self.follow_from_b4(came, &ip, sender, ports)? {
@@ -70,7 +70,7 @@ impl Judge {
                 Some(reason) => self.dropped(came, reason),
             },
             Arrival::First(key) => {
-                let given = self.model.pieces.find(key).and_then(|context| match context.fate {
+                let given = self.model.from_b4.find(key).and_then(|context| match context.fate {
                     Fate::Passes(ports) => Some(ports.id),
                     Fate::Unknown | Fate::Refused(_) => None,
                 });
@@ -93,15 +93,15 @@ impl Judge {
     }
 
     /// Refused for something; a want of resources is told as 3/1.
-    fn refused(
+    pub(crate) fn refused(
         &mut self,
         came: &mut Came,
         (reason, told): Refusal,
         cause: &Ip,
         sender: Sender,
     ) -> Result<(), Difference> {
-        use DropReason::{NatPool, NatQuota, NatRate};
-        let told = told.or(matches!(reason, NatPool | NatQuota | NatRate).then_some((3, 1, 0)));
+        use DropReason::{NatPool, NatQuota, NatRate, PassClash};
+        let told = told.or(matches!(reason, NatPool | NatQuota | NatRate | PassClash).then_some((3, 1, 0)));
         match told {
             Some(told) => self.told(came, reason, told, cause, Some((sender.b4, sender.own))),
             None => self.dropped(came, reason),
@@ -121,25 +121,39 @@ impl Judge {
                 return self.error_from_b4(came, ip, sender).map(|()| Fate::Unknown);
             }
             Ok(segment) if segment.icmp == Icmp::Reply => Err(DropReason::IcmpType),
+            Ok(segment) if self.model.passes_through(segment.kind, segment.destination) => {
+                return self.passes_untranslated(came, ip, &segment, sender);
+            }
             other => other,
         };
         let refusal = match segment.map_err(|reason| (reason, None)) {
             Err(refusal) => refusal,
             Ok(segment) => match self.may_pass(ip, &segment, sender) {
                 Ok(passage) => return self.passes(came, ip, &segment, sender, &passage, given),
-                Err((reason, _)) if reason.is_hold(&segment) => {
-                    agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
-                    let host = sender.b4.octets();
-                    let stand_in = Ipv4Addr::new(240, host[6], host[15], ip.source().octets()[3]);
-                    let caller = SocketAddrV4::new(stand_in, segment.source.port());
-                    self.model.hold_syn(segment.destination, caller);
-                    return Ok(Fate::Refused(DropReason::NatNoMapping));
+                Err((reason, _)) if is_unsolicited(reason, &segment) => {
+                    return self.unsolicited(came, &segment, Some(sender.b4), reason);
                 }
                 Err(refusal) => refusal,
             },
         };
         self.refused(came, refusal, ip, sender)?;
         Ok(Fate::Refused(refusal.0))
+    }
+
+    /// An unsolicited SYN: kept in silence while there is room.
+    pub(crate) fn unsolicited(
+        &mut self,
+        came: &Came,
+        segment: &Segment,
+        b4: Option<Ipv6Addr>,
+        reason: DropReason,
+    ) -> Result<Fate, Difference> {
+        if self.model.hold_syn(segment.destination, segment.source, b4) {
+            agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
+            return Ok(Fate::Refused(DropReason::NatNoMapping));
+        }
+        self.dropped(came, reason)?;
+        Ok(Fate::Refused(reason))
     }
 
     /// Every check, in the order of the catalogue's ORD-1.
@@ -169,14 +183,13 @@ impl Judge {
                 return Err((DropReason::InMtu, Some((3, 4, mtu))));
             }
             called = Some(at);
-        } else {
-            let mtu = usize::from(model.config.nat.external_mtu);
-            if ip.df() && ip.len() > mtu {
-                return Err((DropReason::InMtu, Some((3, 4, mtu))));
-            }
         }
         if known.is_none() {
             model.may_create(home, segment.kind).map_err(silent)?;
+        }
+        let mtu = usize::from(model.config.nat.external_mtu);
+        if called.is_none() && ip.df() && ip.len() > mtu {
+            return Err((DropReason::InMtu, Some((3, 4, mtu))));
         }
         Ok(Passage { entry, known, called })
     }
@@ -250,6 +263,9 @@ impl Judge {
     ) -> Result<Option<DropReason>, Difference> {
         let (model, lost) = (&self.model, Ok(Some(DropReason::V4FragNoContext)));
         let kind = ip.kind();
+        if model.passes_through(kind, SocketAddrV4::new(ip.destination(), ports.destination)) {
+            return self.follows_untranslated(came, ip, sender, ports);
+        }
         let internal = SocketAddrV4::new(ip.source(), ports.source);
         let Some(softwire) = model.softwire_at(sender.b4) else { return lost };
         let Some(at) = model.find(softwire, kind, internal) else { return lost };
@@ -287,15 +303,8 @@ fn decapsulated_tos(inner: u8, outer: u8) -> Option<u8> {
     figure[usize::from(inner & 3)][usize::from(outer & 3)].map(|ecn| outer & !3 | ecn)
 }
 
-/// RFC 5382 REQ-4.
-pub(crate) trait Unsolicited {
-    /// Whether a packet that is refused for this is kept for six seconds.
-    fn is_hold(self, segment: &Segment) -> bool;
-}
-
-impl Unsolicited for DropReason {
-    fn is_hold(self, segment: &Segment) -> bool {
-        let is_syn = segment.kind == Kind::Tcp && segment.flags & 0x12 == 2;
-        is_syn && matches!(self, DropReason::NatNoMapping | DropReason::NatFilter)
-    }
+/// RFC 5382 REQ-4: whether a packet that is refused for this is kept for six seconds.
+pub(crate) fn is_unsolicited(reason: DropReason, segment: &Segment) -> bool {
+    let is_syn = segment.kind == Kind::Tcp && segment.flags & 0x12 == 2;
+    is_syn && matches!(reason, DropReason::NatNoMapping | DropReason::NatFilter)
 }

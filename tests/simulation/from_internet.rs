@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use aftr::engine::{DropReason, TtlBy, Verdict};
 use aftr::wire::Side;
 
-use crate::from_b4::Unsolicited;
+use crate::from_b4::is_unsolicited;
 use crate::ip::{End, Icmp, Ip, Segment};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
@@ -13,7 +13,7 @@ use crate::model::Flow;
 use crate::pieces::{Arrival, Fate, Key, Ports};
 
 impl Judge {
-    pub(crate) fn from_internet(&mut self, ip: &Ip) -> Result<(), Difference> {
+    pub(crate) fn packet_from_internet(&mut self, ip: &Ip) -> Result<(), Difference> {
         let mut came = self.offer(&ip.bytes, Side::Internet);
         self.checked_from_internet(&mut came, ip)?;
         self.nothing_more(&came)
@@ -23,7 +23,7 @@ impl Judge {
         if ip.has_forbidden_option() {
             return self.dropped(came, DropReason::X4Opt);
         }
-        if !self.model.has_address(ip.destination()) {
+        if !self.model.has_address(ip.destination()) && !self.model.may_be_passed(ip) {
             return self.dropped(came, DropReason::X4Dst);
         }
         if ip.ttl() <= u8::from(self.ttl == TtlBy::Engine) {
@@ -33,7 +33,7 @@ impl Judge {
             return self.transport_from_internet(came, ip).map(|_| ());
         }
         let owner = u128::from(ip.destination().to_ipv6_mapped());
-        match self.model.pieces.arrives(ip, None, owner, self.model.now) {
+        match self.model.from_internet.arrives(ip, None, owner, self.model.now) {
             Arrival::Waits => self.waits(came),
             Arrival::Refused(reason) => self.dropped(came, reason),
             Arrival::Follows(ports) => match self.follow_from_internet(came, ip, ports)? {
@@ -48,7 +48,7 @@ impl Judge {
         }
     }
 
-    fn reaches_a_b4(&self, came: &Came) -> Result<(), Difference> {
+    pub(crate) fn reaches_a_b4(&self, came: &Came) -> Result<(), Difference> {
         agree!(came.verdict == Verdict::ToB4, "expected it to reach a B4, got {:?}", came.verdict);
         Ok(())
     }
@@ -60,15 +60,16 @@ impl Judge {
                 return self.error_from_internet(came, ip).map(|()| (Fate::Unknown, 0));
             }
             Ok(segment) if segment.icmp == Icmp::Request => Err(DropReason::NatNoMapping),
+            Ok(segment) if !self.model.has_address(ip.destination()) => {
+                return self.comes_untranslated(came, ip, &segment);
+            }
             other => other,
         };
         let entered = segment.and_then(|segment| Ok((segment, self.may_come_in(&segment)?)));
         let reason = match (entered, segment) {
             (Ok((segment, at)), _) => return self.comes_in(came, ip, &segment, at),
-            (Err(reason), Ok(segment)) if reason.is_hold(&segment) => {
-                agree!(came.verdict == Verdict::Hold, "expected silence, got {:?}", came.verdict);
-                self.model.hold_syn(segment.destination, segment.source);
-                return Ok((Fate::Refused(DropReason::NatNoMapping), 0));
+            (Err(reason), Ok(segment)) if is_unsolicited(reason, &segment) => {
+                return self.unsolicited(came, &segment, None, reason).map(|fate| (fate, 0));
             }
             (Err(reason), _) => reason,
         };
@@ -111,6 +112,9 @@ impl Judge {
         ip: &Ip,
         ports: Ports,
     ) -> Result<Option<(DropReason, usize)>, Difference> {
+        if !self.model.has_address(ip.destination()) {
+            return self.comes_after_untranslated(came, ip, ports);
+        }
         let to = SocketAddrV4::new(ip.destination(), ports.destination);
         let Some(at) = self.model.at(ip.kind(), to) else {
             return Ok(Some((DropReason::V4FragNoContext, 0)));
@@ -133,19 +137,19 @@ impl Judge {
         fate: Fate,
         owner: u128,
     ) -> Result<(), Difference> {
-        let before = self.model.pieces.find(key).map(|context| context.fate);
+        let before = self.model.pieces(key.side()).find(key).map(|context| context.fate);
         let (ports, owner) = match (fate, before) {
             (Fate::Passes(ports), _) => (ports, Some(owner)),
             // The same piece again that is refused now: its datagram goes on as it did.
             (_, Some(Fate::Passes(ports))) => (ports, None),
             (Fate::Refused(reason), _) => {
-                self.model.pieces.refuse(key, reason);
+                self.model.pieces(key.side()).refuse(key, reason);
                 return Ok(());
             }
             (Fate::Unknown, _) => return Err("an error is no first piece".to_owned()),
         };
         let Some(owner) = owner else { return Ok(()) };
-        for (ip, sender) in self.model.pieces.passes(key, ports, owner) {
+        for (ip, sender) in self.model.pieces(key.side()).passes(key, ports, owner) {
             self.resumed += 1;
             let lost = match sender {
                 Some(sender) => self.follow_from_b4(came, &ip, sender, ports)?,

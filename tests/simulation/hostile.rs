@@ -9,6 +9,7 @@ use crate::dice::Dice;
 use crate::ip::{End, Ip, set_word, sum};
 use crate::judge::{Difference, Judge, agree};
 use crate::left::Came;
+use crate::limits::Purse;
 use crate::pieces::Sender;
 use crate::story::{Datagram, Kind, Outer};
 use pnet_packet::ip::IpNextHeaderProtocol;
@@ -33,14 +34,19 @@ impl Judge {
             }
             _ => (encapsulate(&b4, "2001:db8:ff::77", 0, 4, &[], &good.bytes()), DropReason::V6Dst),
         };
-        let came = self.offer(&bytes, Side::B4);
+        let mut came = self.offer(&bytes, Side::B4);
+        if matches!(reason, DropReason::InNoRoute | DropReason::InProtocol) {
+            let prefix = self.model.home_of(build::b4_address(home, 0));
+            self.may_tell(&mut came, &Purse::of_home(prefix))?;
+        }
         self.dropped_somehow(&came, reason)
     }
 
-    /// Dropped for this reason; whether anybody is told depends on the rate limits.
+    /// Dropped for this reason; what is told about it was looked at before.
     fn dropped_somehow(&mut self, came: &Came, reason: DropReason) -> Result<(), Difference> {
         self.drops[reason as usize] += 1;
         let theirs = came.verdict;
+        agree!(came.suppressed == 0, "an error about {reason:?} was kept back");
         agree!(theirs.drop_reason() == Some(reason), "expected {reason:?}, got {theirs:?}");
         Ok(())
     }
@@ -83,7 +89,7 @@ impl Judge {
                 bytes[0] ^= 1 << (4 + dice.below(4));
                 DropReason::V6Short
             }
-            2 => {
+            2 if bytes.len() < 30_000 => {
                 let longer = bytes.len() - 40 + 1 + dice.below(30_000) as usize;
                 set_word(&mut bytes, 4, longer as u16);
                 DropReason::V6Len
@@ -113,12 +119,17 @@ impl Judge {
         let Some(packet) = build::encapsulated(&request, b4, &outer, &self.model.config) else {
             return Ok(());
         };
-        self.from_b4(&packet)
+        self.packet_from_b4(&packet)
     }
 
     pub(crate) fn local_reply(&mut self, came: &mut Came, ip: &Ip, sender: Sender) -> Result<(), Difference> {
         let is_echo = ip.kind() == Kind::Icmp && !ip.is_piece() && ip.payload()[..2] == [8, 0];
-        if !is_echo || came.verdict == Verdict::Drop(DropReason::Local) {
+        if !is_echo {
+            return self.dropped(came, DropReason::Local);
+        }
+        let (left, home) = (came.verdict == Verdict::Reply, self.model.home_of(sender.b4));
+        self.model.limits.one(&[Purse::Echoes(home)], left, self.model.now)?;
+        if !left {
             return self.dropped(came, DropReason::Local);
         }
         agree!(came.verdict == Verdict::Reply, "expected an answer, got {:?}", came.verdict);

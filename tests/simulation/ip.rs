@@ -242,7 +242,7 @@ impl Ip {
 
     /// RFC 7126, for the options that stories use: a source route.
     pub(crate) fn has_forbidden_option(&self) -> bool {
-        self.header() > 20 && self.bytes[20] == 131
+        has_forbidden_option(&self.bytes)
     }
 
     /// What a NAT looks at; for a piece, the first one.
@@ -304,6 +304,10 @@ impl Ip {
             }
         }
     }
+}
+
+pub(crate) fn has_forbidden_option(packet: &[u8]) -> bool {
+    packet[0] & 15 > 5 && packet[20] == 131
 }
 
 /// Translates one end of a packet, or of what an error quotes of it: ports and checksums that are not

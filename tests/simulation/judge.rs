@@ -70,12 +70,13 @@ impl Judge {
         match step {
             Step::Send { datagram, piece, outer } => self.send(&datagram, piece, &outer)?,
             Step::UpWrong { home, what } => self.up_wrong(home, what)?,
-            Step::ErrorDown { nth, code } => self.nth(nth).map_or(Ok(()), |at| self.error_down(at, code))?,
-            Step::ErrorUp { nth, code } => self.nth(nth).map_or(Ok(()), |at| self.error_up(at, code))?,
+            Step::ErrorDown { nth, code, wrong } => self.error_down(nth, code, wrong)?,
+            Step::ErrorUp { nth, code, wrong } => self.error_up(nth, code, wrong)?,
             Step::ErrorAbout { nth, kind, code, quoted } => self.error_about(nth, [kind, code], quoted)?,
             Step::TunnelError { nth, kind, code, parameter, quoted, forged } => {
                 self.tunnel_error(nth, [kind, code], parameter, quoted, forged)?;
             }
+            Step::Chain { home, what, length } => self.chain(home, what, length)?,
             Step::Local { home, length } => self.local(home, length)?,
             Step::Garbage { seed, from_b4 } => self.garbage(seed, from_b4)?,
             Step::Mangled { datagram, outer, seed } => self.mangled(&datagram, &outer, seed)?,
@@ -87,11 +88,6 @@ impl Judge {
             self.compare_everything()?;
         }
         Ok(())
-    }
-
-    fn nth(&self, nth: u8) -> Option<usize> {
-        let count = self.model.mappings.len();
-        (count > 0).then(|| usize::from(nth) % count)
     }
 
     /// Gives a packet to the engine.
@@ -132,10 +128,10 @@ impl Judge {
             }
         };
         match build::b4_of(told.way) {
-            None => self.from_internet(&ip),
+            None => self.packet_from_internet(&ip),
             Some(b4) => match build::encapsulated(&ip, b4, outer, &self.model.config) {
                 None => Ok(()),
-                Some(packet) => self.from_b4(&packet),
+                Some(packet) => self.packet_from_b4(&packet),
             },
         }
     }
@@ -159,6 +155,7 @@ impl Judge {
     }
 
     pub(crate) fn nothing_more(&self, came: &Came) -> Result<(), Difference> {
+        agree!(came.suppressed == 0, "an error that nobody expects was kept back");
         agree!(came.left.is_empty(), "more left than expected: {:02x?}", came.left);
         Ok(())
     }
@@ -196,7 +193,9 @@ impl Judge {
 
     /// Counts what was kept and then lost.
     fn count_lost(&mut self) {
-        let lost = self.model.pieces.lost.drain(..).chain(self.model.reassembly.lost.drain(..));
+        let model = &mut self.model;
+        let lost = model.from_b4.lost.drain(..).chain(model.from_internet.lost.drain(..));
+        let lost = lost.chain(model.reassembly.lost.drain(..));
         for reason in lost {
             self.drops[reason as usize] += 1;
             self.resumed += 1;

@@ -10,6 +10,7 @@ use aftr::wire::Side;
 use crate::build::{self, LIMIT};
 use crate::ip::{Ip, set_word, word};
 use crate::judge::{Difference, Judge, agree};
+use crate::limits::Purse;
 
 /// What came of one packet.
 #[derive(Debug)]
@@ -51,12 +52,20 @@ impl Came {
 impl Judge {
     pub(crate) fn dropped(&mut self, came: &Came, reason: DropReason) -> Result<(), Difference> {
         self.drops[reason as usize] += 1;
+        agree!(came.suppressed == 0, "an error about {reason:?} was kept back");
         agree!(
             came.verdict == Verdict::Drop(reason),
             "expected {reason:?} in silence, got {:?}",
             came.verdict
         );
         Ok(())
+    }
+
+    /// Whether an error left that has to ask these purses.
+    pub(crate) fn may_tell(&mut self, came: &mut Came, purses: &[Purse]) -> Result<bool, Difference> {
+        let left = std::mem::take(&mut came.suppressed) == 0;
+        self.model.limits.one(purses, left, self.model.now)?;
+        Ok(left)
     }
 
     /// Dropped; its sender is told by ICMPv4 unless the rate limits keep that back. `to` is the B4 and the
@@ -71,7 +80,11 @@ impl Judge {
     ) -> Result<(), Difference> {
         let is_query =
             cause.protocol() != 1 || matches!(cause.payload(), [0 | 8 | 13 | 14, _, _, _, _, _, _, _, ..]);
-        if came.suppressed == 1 || cause.offset() != 0 || !is_query {
+        let purses = match to {
+            None => Purse::of_recipient(cause.source()),
+            Some((b4, _)) => Purse::of_home(self.model.home_of(b4)),
+        };
+        if cause.offset() != 0 || !is_query || !self.may_tell(came, &purses)? {
             return self.dropped(came, reason);
         }
         self.drops[reason as usize] += 1;
@@ -103,7 +116,9 @@ impl Judge {
         cause: &[u8],
     ) -> Result<(), Difference> {
         self.drops[reason as usize] += 1;
-        let Some((kind, code, parameter)) = told.filter(|_| came.suppressed == 0) else {
+        let home = self.model.home_of(build::address6(cause, 8));
+        let is_told = told.is_some() && self.may_tell(came, &Purse::of_home6(home))?;
+        let Some((kind, code, parameter)) = told.filter(|_| is_told) else {
             agree!(came.verdict == Verdict::Drop(reason), "expected {reason:?}, got {:?}", came.verdict);
             return Ok(());
         };
@@ -132,7 +147,8 @@ impl Judge {
     /// An inner packet as it enters the softwire of a B4.
     pub(crate) fn encapsulated(&self, inner: &Ip, b4: Ipv6Addr, own: usize) -> Vec<u8> {
         let from = self.model.config.softwire.aftr_ipv6_addr[own];
-        if self.model.config.softwire.encapsulation_limit {
+        // The option may be left out: the largest packets have no room for it.
+        if self.model.config.softwire.encapsulation_limit && inner.len() + LIMIT.len() <= 65_535 {
             build::ipv6(from, b4, inner.tos(), 60, &[&LIMIT[..], &inner.bytes].concat())
         } else {
             build::ipv6(from, b4, inner.tos(), 4, &inner.bytes)
@@ -169,7 +185,8 @@ impl Judge {
             let mut whole = [&expected.bytes[..20], &options, part].concat();
             whole[0] = 0x40 | (header / 4) as u8;
             set_word(&mut whole, 2, bytes.len() as u16);
-            set_word(&mut whole, 6, place + (at / 8) as u16 | if is_last { 0 } else { 0x2000 });
+            let more = if is_last { 0 } else { 0x2000 };
+            set_word(&mut whole, 6, (place + (at / 8) as u16) | more);
             let whole = Ip { bytes: whole, number: expected.number }.sealed();
             agree!(bytes == whole.bytes, "a piece left as {bytes:02x?}\nexpected {:02x?}", whole.bytes);
             self.remember(bytes, Side::Internet, expected.number);

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::{Config, DropReason};
+use aftr::wire::Side;
 
+use crate::limits::Limits;
+use crate::pass_through::Passed;
 use crate::pieces::Pieces;
 use crate::story::Kind;
 use crate::whole::Reassembly;
@@ -75,6 +78,17 @@ pub(crate) struct Home {
     pub(crate) bucket: (u64, Time),
 }
 
+/// An unsolicited SYN.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Syn {
+    pub(crate) attacked: SocketAddrV4,
+    pub(crate) caller: SocketAddrV4,
+    /// Of a caller at home.
+    pub(crate) b4: Option<Ipv6Addr>,
+    /// When the latest copy came.
+    pub(crate) latest: Time,
+}
+
 /// How a B4 address is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -101,13 +115,16 @@ pub(crate) struct Model {
     pub(crate) now: Time,
     pub(crate) homes: BTreeMap<u128, Home>,
     pub(crate) mappings: Vec<Mapping>,
+    pub(crate) passed: Vec<Passed>,
     /// Ports that nobody may have yet.
     pub(crate) held: Vec<(SocketAddrV4, Kind, Time)>,
-    /// Unsolicited SYNs: attacked, caller, latest copy.
-    pub(crate) syns: Vec<(SocketAddrV4, SocketAddrV4, Time)>,
-    /// SYNs whose silence is over and that may be answered.
-    pub(crate) answerable: Vec<(SocketAddrV4, SocketAddrV4)>,
-    pub(crate) pieces: Pieces,
+    pub(crate) syns: Vec<Syn>,
+    /// SYNs whose silence is over: they are answered.
+    pub(crate) answerable: Vec<Syn>,
+    pub(crate) limits: Limits,
+    /// Datagrams in pieces, of homes and of the Internet: neither uses up the other's room.
+    pub(crate) from_b4: Pieces,
+    pub(crate) from_internet: Pieces,
     pub(crate) reassembly: Reassembly,
     /// Identifications that were given, and when: (source, destination, protocol), identification.
     identifications: BTreeMap<(Ipv4Addr, Ipv4Addr, u8, u16), Time>,
@@ -119,18 +136,29 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(config: Config, now: Time) -> Model {
         Model {
-            pieces: Pieces::new(config.nat.fragments),
+            from_b4: Pieces::new(config.nat.fragments, &config.nat.timers, Side::B4),
+            from_internet: Pieces::new(config.nat.fragments, &config.nat.timers, Side::Internet),
             reassembly: Reassembly::new(config.softwire.reassembly),
             identifications: BTreeMap::new(),
-            config,
             now,
             homes: BTreeMap::new(),
             mappings: Vec::new(),
+            passed: Vec::new(),
             held: Vec::new(),
             syns: Vec::new(),
             answerable: Vec::new(),
+            limits: Limits::new(config.icmp),
             softwires: 0,
             last_moment: 0,
+            config,
+        }
+    }
+
+    /// The datagrams in pieces that come from a side.
+    pub(crate) fn pieces(&mut self, side: Side) -> &mut Pieces {
+        match side {
+            Side::B4 => &mut self.from_b4,
+            Side::Internet => &mut self.from_internet,
         }
     }
 

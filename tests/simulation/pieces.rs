@@ -4,7 +4,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use aftr::engine::DropReason;
-use aftr_config::FragmentLimits;
+use aftr::wire::Side;
+use aftr_config::{FragmentLimits, Timers};
 
 use crate::ip::Ip;
 use crate::model::Time;
@@ -50,6 +51,10 @@ pub(crate) struct Context {
     pub(crate) since: Time,
     spans: Spans,
     seen: u32,
+    /// How the first piece begins: its ports.
+    front: Option<Vec<u8>>,
+    /// Whether it was looked at when the patience with it had passed.
+    was_looked_at: bool,
     pub(crate) fate: Fate,
     pub(crate) waiting: Vec<(Ip, Option<Sender>)>,
     octets: u32,
@@ -106,14 +111,18 @@ pub(crate) enum Arrival {
 #[derive(Debug)]
 pub(crate) struct Pieces {
     limits: FragmentLimits,
+    /// How long later pieces wait for the first one.
+    patience: Time,
+    side: Side,
     pub(crate) contexts: Vec<Context>,
     /// Pieces that had waited and were dropped, by reason.
     pub(crate) lost: Vec<DropReason>,
 }
 
 impl Pieces {
-    pub(crate) fn new(limits: FragmentLimits) -> Pieces {
-        Pieces { limits, contexts: Vec::new(), lost: Vec::new() }
+    pub(crate) fn new(limits: FragmentLimits, timers: &Timers, side: Side) -> Pieces {
+        let patience = u64::from(timers.fragment_min_timeout) * 1000;
+        Pieces { limits, patience, side, contexts: Vec::new(), lost: Vec::new() }
     }
 
     fn at(&self, key: Key) -> Option<usize> {
@@ -156,6 +165,11 @@ impl Pieces {
             }
             Fit::Again => None,
         };
+        // Another first piece would send the others elsewhere.
+        let front = (span.0 == 0).then(|| ip.payload()[..8].to_vec());
+        let is_another = front.is_some() && context.front.is_some() && front != context.front;
+        let fault = fault.or(is_another.then_some(DropReason::V4FragOverlap));
+        context.front = context.front.take().or(front);
         if let Some(reason) = fault {
             self.refuse(key, reason);
             return Arrival::Refused(reason);
@@ -183,6 +197,8 @@ impl Pieces {
             since: now,
             spans: Spans::default(),
             seen: 0,
+            front: None,
+            was_looked_at: false,
             fate: Fate::Unknown,
             waiting: Vec::new(),
             octets: 0,
@@ -253,25 +269,42 @@ impl Pieces {
         std::mem::take(&mut self.contexts[at].waiting)
     }
 
-    /// When each is given up, or forgotten.
-    pub(crate) fn ends(&self, patience: u32) -> impl Iterator<Item = Time> + '_ {
-        self.contexts.iter().map(move |context| context.end(patience))
+    /// When each is looked at: then it is given up, forgotten, or stays for longer.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = Time> + '_ {
+        self.contexts.iter().map(|context| context.next_look(self.patience))
     }
 
-    pub(crate) fn pass(&mut self, patience: u32, moment: Time) {
-        let (over, stay) =
-            std::mem::take(&mut self.contexts).into_iter().partition(|c| c.end(patience) <= moment);
-        self.contexts = stay;
-        let over: Vec<Context> = over;
+    pub(crate) fn pass(&mut self, moment: Time) {
+        let mut over = Vec::new();
+        for mut context in std::mem::take(&mut self.contexts) {
+            let is_due = context.next_look(self.patience) <= moment;
+            let is_wanted = match context.fate {
+                Fate::Unknown => false,
+                // What the Internet sends and nobody wants is forgotten as soon.
+                Fate::Refused(_) => self.side == Side::B4,
+                Fate::Passes(_) => true,
+            };
+            if is_due && (context.was_looked_at || !is_wanted) {
+                over.push(context);
+            } else {
+                context.was_looked_at |= is_due;
+                self.contexts.push(context);
+            }
+        }
         let waiting = over.iter().flat_map(|context| &context.waiting);
         self.lost.extend(waiting.map(|_| DropReason::V4FragNoContext));
     }
 }
 
+impl Key {
+    pub(crate) fn side(&self) -> Side {
+        if self.b4.is_some() { Side::B4 } else { Side::Internet }
+    }
+}
+
 impl Context {
-    fn end(&self, patience: u32) -> Time {
-        let seconds = if self.fate == Fate::Unknown { u64::from(patience) } else { 10 };
-        self.since + seconds * 1000
+    fn next_look(&self, patience: Time) -> Time {
+        self.since + if self.was_looked_at { 10_000 } else { patience }
     }
 }
 

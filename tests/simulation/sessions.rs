@@ -1,11 +1,11 @@
 //! Who may send to whom, and the states of connections: RFC 4787 REQ-8, RFC 5382, RFC 7857 section 2.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::DropReason;
 use aftr_config::Filtering;
 
-use crate::model::{Flow, Mapping, Model, Phase, Session, Time};
+use crate::model::{Flow, Mapping, Model, Phase, Session, Syn, Time};
 use crate::story::Kind;
 
 impl Model {
@@ -85,9 +85,7 @@ impl Model {
         }
         if flow.is_syn() {
             let limits = &self.config.nat.session_limits;
-            let waits = |m: &Mapping| {
-                m.sessions.iter().filter(|s| s.phase == Phase::Init && !s.client_is_inside).count()
-            };
+            let waits = |m: &Mapping| m.sessions.iter().filter(|s| s.is_inbound_half_open()).count();
             let of_home: usize = self.mappings.iter().filter(|other| other.home == m.home).map(waits).sum();
             if waits(m) >= limits.inbound_half_open_per_mapping as usize
                 || of_home >= limits.inbound_half_open_per_subscriber as usize
@@ -124,20 +122,38 @@ impl Model {
         }
         if flow.is_syn() && from_inside {
             let external = m.external;
-            self.syns.retain(|(attacked, caller, _)| (*attacked, *caller) != (external, remote));
+            self.syns.retain(|syn| (syn.attacked, syn.caller, syn.b4) != (external, remote, None));
         }
     }
 
-    pub(crate) fn hold_syn(&mut self, attacked: SocketAddrV4, caller: SocketAddrV4) {
-        let now = self.now;
-        match self.syns.iter_mut().find(|(a, c, _)| (*a, *c) == (attacked, caller)) {
-            Some(syn) => syn.2 = now,
-            None => self.syns.push((attacked, caller, now)),
+    /// RFC 5382 REQ-4; false when there is no room. Homes leave half of it to the Internet.
+    pub(crate) fn hold_syn(
+        &mut self,
+        attacked: SocketAddrV4,
+        caller: SocketAddrV4,
+        b4: Option<Ipv6Addr>,
+    ) -> bool {
+        let latest = self.now;
+        let is_it = |syn: &&mut Syn| (syn.attacked, syn.caller, syn.b4) == (attacked, caller, b4);
+        if let Some(syn) = self.syns.iter_mut().find(is_it) {
+            syn.latest = latest;
+            return true;
         }
+        let most = self.config.nat.syn_held_max as usize;
+        let has_room = self.syns.len() < if b4.is_some() { most - most / 2 } else { most };
+        if has_room {
+            self.syns.push(Syn { attacked, caller, b4, latest });
+        }
+        has_room
     }
 }
 
 impl Session {
+    /// Opened by the Internet, and not answered yet.
+    pub(crate) fn is_inbound_half_open(&self) -> bool {
+        self.phase == Phase::Init && !self.client_is_inside
+    }
+
     /// The table of section 7, row by row.
     pub(crate) fn packet(&mut self, flow: Flow, from_inside: bool, now: Time) {
         if self.phase == Phase::Peer {

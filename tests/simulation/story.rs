@@ -82,14 +82,17 @@ pub(crate) enum Step {
     Send { datagram: Datagram, piece: Option<Part>, outer: Outer },
     /// A host sends where no packet may go, or from where none may come.
     UpWrong { home: u8, what: u8 },
-    /// A router on the Internet sends an error about a packet of the nth mapping.
-    ErrorDown { nth: u8, code: u8 },
+    /// A router on the Internet sends an error about a packet of the nth mapping; `wrong` says what is not
+    /// right about it.
+    ErrorDown { nth: u8, code: u8, wrong: u8 },
     /// A host behind the nth mapping's B4 sends an error about a packet that it got.
-    ErrorUp { nth: u8, code: u8 },
+    ErrorUp { nth: u8, code: u8, wrong: u8 },
     /// An error about the nth of the packets that left lately: quoted so far, by who got it.
     ErrorAbout { nth: u8, kind: u8, code: u8, quoted: u16 },
     /// A router in the access network about the nth of the packets that left to a B4 lately.
     TunnelError { nth: u8, kind: u8, code: u8, parameter: u32, quoted: u16, forged: u8 },
+    /// A B4 sends something else than IPv4, or puts headers in front of it.
+    Chain { home: u8, what: u8, length: u16 },
     /// A host pings 192.0.0.1.
     Local { home: u8, length: u16 },
     /// Bytes from somewhere.

@@ -30,8 +30,15 @@ impl Teller {
         match dice.below(100) {
             0..65 => self.datagram(),
             65..67 => Step::UpWrong { home: dice.byte(HOMES + 1), what: dice.byte(8) },
-            67..69 => Step::ErrorDown { nth: dice.roll() as u8, code: dice.byte(14) },
-            69..71 => Step::ErrorUp { nth: dice.roll() as u8, code: dice.byte(14) },
+            67..71 => {
+                let (nth, code) = (dice.roll() as u8, dice.byte(14));
+                let wrong = if dice.one_in(4) { dice.byte(5) } else { 0 };
+                if dice.one_in(2) {
+                    Step::ErrorDown { nth, code, wrong }
+                } else {
+                    Step::ErrorUp { nth, code, wrong }
+                }
+            }
             71..74 => Step::ErrorAbout {
                 nth: dice.roll() as u8,
                 kind: dice.pick(&[3, 3, 11, 12]),
@@ -39,7 +46,14 @@ impl Teller {
                 quoted: self.quoted(),
             },
             74..77 => self.tunnel_error(),
-            77 => Step::Local { home: dice.byte(HOMES), length: dice.pick(&[4, 4, 4, 60, 1400, 1460, 2000]) },
+            77 => {
+                let (home, length) = (dice.byte(HOMES), dice.pick(&[4, 4, 4, 60, 1400, 1460, 2000]));
+                if dice.one_in(2) {
+                    Step::Local { home, length }
+                } else {
+                    Step::Chain { home, what: dice.byte(14), length }
+                }
+            }
             78 => Step::Garbage { seed: dice.roll(), from_b4: dice.one_in(2) },
             79..81 => self.mangled(),
             81 => match dice.below(20) {
@@ -68,7 +82,7 @@ impl Teller {
             (2, _) => 1280 + dice.below(300) as u32,
             _ => dice.pick(&[44, 44, 40]),
         };
-        let forged = if dice.one_in(4) { dice.byte(6) } else { 0 };
+        let forged = if dice.one_in(4) { dice.byte(7) } else { 0 };
         Step::TunnelError { nth: dice.roll() as u8, kind, code, parameter, quoted: length, forged }
     }
 
@@ -209,6 +223,8 @@ impl Teller {
                 let most = dice.pick(&[600, 600, 600, 9000]);
                 dice.below(most) as u16
             }
+            // As much as an IPv4 packet holds, or nearly.
+            3 if dice.one_in(50) => 65_495 + dice.below(20) as u16,
             3..8 => dice.below(80) as u16,
             _ => 8,
         };

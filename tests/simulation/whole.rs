@@ -199,7 +199,9 @@ impl Reassembly {
         self.waiting = stay;
         for piece in over.into_iter().flat_map(|waiting| waiting.pieces) {
             self.lost.push(DropReason::V6FragTimeout);
-            if piece.fragment.is_some_and(|fragment| fragment.offset == 0) {
+            // RFC 4443 section 2.4 e.1: not about an ICMPv6 error.
+            let is_error = piece.next == 58 && piece.data[0] & 0x80 == 0;
+            if piece.fragment.is_some_and(|fragment| fragment.offset == 0) && !is_error {
                 self.given_up.push(piece.bytes);
             }
         }

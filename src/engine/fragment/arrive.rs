@@ -257,14 +257,17 @@ impl Aftr {
         let patience = self.settings.config.nat.timers.fragment_min_timeout;
         for _ in 0..MOST_TIMERS {
             let Some(id) = self.fragments_mut(side).pop_due(now) else { break };
-            let fate = self.fragments_mut(side).value(id).map(|datagram| datagram.fate);
-            let life = match fate {
-                Some(Fate::Unknown) => patience,
-                Some(Fate::Refused(_)) if side == Side::Internet => patience,
-                Some(Fate::Refused(_) | Fate::Passes(_)) | None => LIFE,
+            let age = self.fragments_mut(side).age(id, now);
+            let is_wanted = match self.fragments_mut(side).value(id).map(|datagram| datagram.fate) {
+                Some(Fate::Unknown) | None => false,
+                Some(Fate::Refused(_)) => side == Side::B4,
+                Some(Fate::Passes(_)) => true,
             };
-            if self.fragments_mut(side).age(id, now) < life * 1000 {
-                self.fragments_mut(side).arm(id, life, now);
+            // A timer that is armed after a long silence ends early.
+            if age < patience * 1000 {
+                self.fragments_mut(side).arm(id, patience, now);
+            } else if is_wanted && age < LIFE * 1000 {
+                self.fragments_mut(side).arm(id, LIFE, now);
             } else if let Some(datagram) = self.fragments_mut(side).remove(id) {
                 self.counters.drop_held(DropReason::V4FragNoContext, datagram.waiting.len() as u64);
             }
@@ -281,7 +284,7 @@ impl Aftr {
 
     /// The first piece of a datagram went through, when there is one: the others may follow with its ports.
     /// The subscriber that it came from, or was for, pays for it from now on.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn fragment_passes(
         &mut self,
         side: Side,

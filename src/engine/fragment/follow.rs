@@ -150,9 +150,9 @@ fn follow_from_internet(
 ) -> Result<Verdict, Refusal> {
     let flow = flow_of(inner, ports).ok_or(DropReason::V4FragNoContext)?;
     let Some(address) = aftr.pool.find(flow.destination) else {
-        let softwire =
-            pass_through::softwire_of(aftr, &flow, now).map_err(|_| DropReason::V4FragNoContext)?;
-        egress::check_tunnel_mtu(aftr, inner, softwire, DropReason::X4Mtu, now)?;
+        let softwire = pass_through::from_internet(aftr, inner, &flow, now).map_err(|refusal| {
+            if refusal.reason == DropReason::X4Dst { DropReason::V4FragNoContext.into() } else { refusal }
+        })?;
         return Ok(aftr.send_into(packet, softwire, now));
     };
     let place = Place { address, protocol: flow.protocol, port: flow.destination_port };

@@ -164,7 +164,7 @@ impl Pool {
     }
 
     /// The number of an address that is in a pool, or was.
-    #[inline]
+    #[inline(always)]
     fn find_any(&self, ip: Ipv4Addr) -> Option<u32> {
         let ip = ip.to_bits();
         let after = self.ranges.partition_point(|&(first, ..)| first <= ip);
@@ -173,7 +173,7 @@ impl Pool {
     }
 
     /// The number of a pool address.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn find(&self, ip: Ipv4Addr) -> Option<u32> {
         self.find_any(ip).filter(|&number| !self.addresses[number as usize].retired)
     }

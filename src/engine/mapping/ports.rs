@@ -51,7 +51,7 @@ impl Ports {
     }
 
     /// The mapping at a place.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn mapping_at(&self, place: Place) -> Option<u32> {
         match self.index[place.at()] {
             FREE | HELD => None,

@@ -43,14 +43,25 @@ pub(in crate::engine) struct Mapping {
 }
 
 impl Mapping {
+    /// Whether this is its internal side. No softwire is [`NONE`], so nothing is at a vacant record.
+    #[inline(always)]
+    fn is_at(&self, softwire: u32, protocol: Protocol, internal: Ipv4Addr, port: u16) -> bool {
+        self.softwire == softwire
+            && self.internal == internal
+            && self.internal_port == port
+            && self.protocol == protocol
+    }
+
     pub(in crate::engine) fn place(&self) -> Place {
         Place { address: self.address, protocol: self.protocol, port: self.external_port }
     }
 
+    #[inline]
     pub(in crate::engine) fn internal(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.internal, self.internal_port)
     }
 
+    #[inline]
     pub(in crate::engine) fn external(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.external, self.external_port)
     }
@@ -124,12 +135,24 @@ impl Mappings {
         port: u16,
     ) -> Option<u32> {
         self.by_internal.find(self.hash(softwire, protocol, internal, port), |id| {
-            let mapping = &self.slab[id];
-            mapping.softwire == softwire
-                && mapping.internal == internal
-                && mapping.internal_port == port
-                && mapping.protocol == protocol
+            self.slab[id].is_at(softwire, protocol, internal, port)
         })
+    }
+
+    /// The same, by a number that is right if the key is.
+    #[inline(always)]
+    pub(in crate::engine) fn find_near(
+        &self,
+        guess: u32,
+        softwire: u32,
+        protocol: Protocol,
+        internal: Ipv4Addr,
+        port: u16,
+    ) -> Option<u32> {
+        match self.slab.get(guess) {
+            Some(mapping) if mapping.is_at(softwire, protocol, internal, port) => Some(guess),
+            _ => self.find(softwire, protocol, internal, port),
+        }
     }
 
     /// See [`HashIndex::peek`].

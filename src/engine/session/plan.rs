@@ -25,7 +25,7 @@ pub(in crate::engine) enum Use {
 
 impl Aftr {
     /// For a packet from a B4; `mapping` is none when it will be made for it.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn plan_session_from_b4(
         &self,
         mapping: Option<u32>,
@@ -35,7 +35,7 @@ impl Aftr {
         let Some(port) = self.tracked_port(flow.protocol, flow.destination_port) else {
             return Ok(Use::Nothing);
         };
-        let session = mapping.and_then(|id| self.sessions.find(id, flow.destination, port));
+        let session = mapping.and_then(|id| self.session_with(id, flow.destination, port));
         match session {
             Some(id) => Ok(Use::Existing(id)),
             None if flow.protocol != Protocol::Tcp || flow.opens_tcp() => {
@@ -51,7 +51,7 @@ impl Aftr {
 
     /// For a packet from `remote` on the Internet, or hairpinned, at a mapping: filtering (RFC 4787
     /// REQ-8, RFC 5382 REQ-3), and the limits on what the Internet may open.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn plan_session_from_internet(
         &self,
         mapping: u32,
@@ -60,7 +60,7 @@ impl Aftr {
         remote_port: u16,
     ) -> Result<Use, DropReason> {
         let Some(port) = self.tracked_port(flow.protocol, remote_port) else { return Ok(Use::Nothing) };
-        if let Some(id) = self.sessions.find(mapping, remote, port) {
+        if let Some(id) = self.session_with(mapping, remote, port) {
             return Ok(Use::Existing(id));
         }
         self.filter(mapping, remote)?;
@@ -79,9 +79,20 @@ impl Aftr {
         Ok(Use::Open)
     }
 
+    /// The session of a mapping with a remote side. Most mappings have one: no index is asked for that.
+    #[inline(always)]
+    fn session_with(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
+        let record = &self.mappings.slab[mapping];
+        let first = self.sessions.slab.get(record.first_session)?;
+        if first.is_with(mapping, remote, port) {
+            return Some(record.first_session);
+        }
+        if record.sessions > 1 { self.sessions.find(mapping, remote, port) } else { None }
+    }
+
     /// The remote port that sessions of this protocol are known by; none when nothing is tracked:
     /// with endpoint-independent filtering UDP and ICMP have no state per peer.
-    #[inline]
+    #[inline(always)]
     fn tracked_port(&self, protocol: Protocol, remote_port: u16) -> Option<u16> {
         match (protocol, self.settings.filtering(protocol)) {
             (Protocol::Tcp, _) => Some(remote_port),
@@ -140,7 +151,7 @@ impl Aftr {
     }
 
     /// Carries a plan out for a packet from behind the B4.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn use_session_from_b4(
         &mut self,
         plan: Use,
@@ -162,7 +173,7 @@ impl Aftr {
     }
 
     /// Carries a plan out for a packet from `remote`.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn use_session_from_internet(
         &mut self,
         plan: Use,

@@ -24,6 +24,12 @@ pub(in crate::engine) struct Session {
 }
 
 impl Session {
+    /// Whether this is a mapping's session with this remote side.
+    #[inline]
+    pub(super) fn is_with(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> bool {
+        self.mapping == mapping && self.remote == remote && self.remote_port == port
+    }
+
     /// Whether it waits for an answer to a connection from the Internet.
     pub(in crate::engine) fn is_inbound_half_open(&self) -> bool {
         self.is_inbound && self.state == State::Init
@@ -85,10 +91,8 @@ impl Sessions {
 
     #[inline]
     pub(in crate::engine) fn find(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
-        self.by_remote.find(self.hash(mapping, remote, port), |id| {
-            let session = &self.slab[id];
-            session.mapping == mapping && session.remote == remote && session.remote_port == port
-        })
+        self.by_remote
+            .find(self.hash(mapping, remote, port), |id| self.slab[id].is_with(mapping, remote, port))
     }
 
     /// See [`HashIndex::peek`].

@@ -14,7 +14,7 @@ const CE: u8 = 3;
 
 /// Takes the outer headers off, checks the inner one, and decides the type of service that the inner
 /// packet goes on with. That is written when the packet is: an error must quote what came.
-#[inline]
+#[inline(always)]
 pub(in crate::engine) fn decapsulate(
     aftr: &mut Aftr,
     packet: &mut Packet,

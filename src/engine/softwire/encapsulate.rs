@@ -29,7 +29,7 @@ impl Aftr {
     }
 
     /// Puts the outer header around an inner packet.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn encapsulate(&self, packet: &mut Packet, tunnel: &Tunnel) {
         let config = &self.settings.config.softwire;
         let tos = Ipv4::view(packet.bytes()).map_or(0, Ipv4::tos);

@@ -32,7 +32,7 @@ pub(in crate::engine) struct Outer {
 }
 
 /// Checks the outer packet and cuts it to its payload length (Ethernet padding is not part of it).
-#[inline]
+#[inline(always)]
 pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result<Outer, Refusal> {
     let header = *Ipv6::view(packet.bytes()).ok_or(DropReason::V6Short)?;
     if header.version() != 6 {
@@ -46,7 +46,7 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
     let own = header.destination();
     let aftr_number = aftr.settings.aftr_address(own).ok_or(DropReason::V6Dst)?;
     let b4 = header.source();
-    let softwire = aftr.softwires.find(b4);
+    let softwire = aftr.softwires.find_near(aftr.guess.softwire, b4);
     // An open softwire has passed the two checks when it was opened.
     if softwire.is_none() {
         if !may_be_answered(b4) || aftr.settings.aftr_address(b4).is_some() {
@@ -78,6 +78,7 @@ fn may_be_answered(source: Ipv6Addr) -> bool {
 }
 
 /// RFC 4213 section 3.6: no ICMP to an unauthorised source, unless the operator wants it.
+#[cold]
 fn refuse_unknown_b4(aftr: &Aftr) -> Refusal {
     const POLICY: u8 = 5;
     if aftr.settings.config.softwire.answer_unknown_b4 {
@@ -87,6 +88,7 @@ fn refuse_unknown_b4(aftr: &Aftr) -> Refusal {
     }
 }
 
+#[cold]
 pub(super) fn refuse_chain(fault: ChainFault) -> Refusal {
     const ERRONEOUS_FIELD: u8 = 0;
     const UNRECOGNISED_NEXT_HEADER: u8 = 1;

@@ -37,7 +37,7 @@ impl Admission {
 
 impl Aftr {
     /// Decides how the B4 at the far end of `tunnel` is taken.
-    #[inline]
+    #[inline(always)]
     pub(in crate::engine) fn admit(&self, tunnel: &Tunnel, now: Instant) -> Result<Admission, DropReason> {
         match tunnel.softwire {
             Some(id) => Ok(Admission::Known(id)),
@@ -45,6 +45,7 @@ impl Aftr {
         }
     }
 
+    #[cold]
     fn admit_unknown(&self, b4: Ipv6Addr, now: Instant) -> Result<Admission, DropReason> {
         let config = &self.settings.config.softwire;
         let has_room = self.softwires.has_room(b4);
@@ -79,8 +80,19 @@ impl Aftr {
     }
 
     /// Makes an admission so, and says which softwire the packet came through.
+    #[inline(always)]
     pub(in crate::engine) fn settle(&mut self, admission: Admission, tunnel: &Tunnel, now: Instant) -> u32 {
         let softwire = match admission {
+            Admission::Known(id) => id,
+            Admission::Move(_) | Admission::Open(_) => self.settle_unknown(admission, tunnel, now),
+        };
+        self.softwires.slab[softwire].aftr = tunnel.aftr_number;
+        softwire
+    }
+
+    #[cold]
+    fn settle_unknown(&mut self, admission: Admission, tunnel: &Tunnel, now: Instant) -> u32 {
+        match admission {
             Admission::Known(id) => id,
             Admission::Move(id) => {
                 self.move_softwire(id, tunnel.b4, now);
@@ -91,9 +103,7 @@ impl Aftr {
                 let subscriber = subscriber.unwrap_or_else(|| self.subscribers.enter(prefix));
                 self.open_softwire(subscriber, tunnel.b4, tunnel.aftr_number)
             }
-        };
-        self.softwires.slab[softwire].aftr = tunnel.aftr_number;
-        softwire
+        }
     }
 
     /// Opens a softwire of a subscriber.
