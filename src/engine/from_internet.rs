@@ -4,7 +4,7 @@ use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_internet;
 use super::icmp_relay;
-use super::inner::{Inner, Side4, check_header, is_martian, is_well_known_b4};
+use super::inner::{Inner, Side4, check_header, is_martian, is_private, is_well_known_b4};
 use super::mapping::Place;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
@@ -26,7 +26,7 @@ pub(super) fn packet_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: In
 #[inline(always)]
 fn checked_from_internet(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
     let inner = check_header(packet, Side4::External, &aftr.settings, &mut aftr.counters.trailers)?;
-    check_source(aftr, &inner)?;
+    check_source(aftr, packet, &inner)?;
     let address = aftr.pool.find(inner.destination);
     if address.is_none() && !may_belong_to_pass_through(aftr, packet, &inner) {
         return Err(DropReason::X4Dst.into());
@@ -102,23 +102,28 @@ fn translate_from_internet(
 }
 
 /// Row M40: martians, and our own pool, do not come from outside. Pass-through destinations may be
-/// private.
-#[inline]
-fn check_source(aftr: &Aftr, inner: &Inner) -> Result<(), DropReason> {
-    let is_impossible = (is_martian(inner.source) && !aftr.settings.may_pass_through(inner.source))
-        || aftr.pool.find(inner.source).is_some();
+/// private, and so may routers on the way: their errors are judged by what they quote.
+#[inline(always)]
+fn check_source(aftr: &Aftr, packet: &Packet, inner: &Inner) -> Result<(), DropReason> {
+    let may_be_martian = || {
+        aftr.settings.may_pass_through(inner.source) || (is_private(inner.source) && is_error(packet, inner))
+    };
+    let is_impossible =
+        (is_martian(inner.source) && !may_be_martian()) || aftr.pool.find(inner.source).is_some();
     if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
+}
+
+fn is_error(packet: &Packet, inner: &Inner) -> bool {
+    let message = Icmpv4::view(&packet.bytes()[inner.header_length..]);
+    inner.protocol == protocol::ICMP
+        && !inner.is_fragment
+        && message.is_some_and(|message| message.class() == Class::Error)
 }
 
 /// Any router may send an error about what left untranslated.
 fn may_belong_to_pass_through(aftr: &Aftr, packet: &Packet, inner: &Inner) -> bool {
-    let is_error = || {
-        let message = Icmpv4::view(&packet.bytes()[inner.header_length..]);
-        inner.protocol == protocol::ICMP
-            && !inner.is_fragment
-            && message.is_some_and(|message| message.class() == Class::Error)
-    };
-    (aftr.settings.knows_pass_through() && is_error() || aftr.settings.may_pass_through(inner.source))
+    let is_told = aftr.settings.knows_pass_through() && is_error(packet, inner);
+    (is_told || aftr.settings.may_pass_through(inner.source))
         && aftr.settings.allows_internal(inner.destination)
         && !is_well_known_b4(inner.destination)
 }

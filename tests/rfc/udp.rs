@@ -205,6 +205,21 @@ fn an_icmp_error_may_come_from_any_router() {
     let sent = bed.up(A, udp(H, 5000, R1, 80)).to_internet();
     let seen = bed.down(icmp([198, 18, 5, 5].into(), sent.source, 3, 1, [0; 4], &sent.bytes)).to_b4(A);
     assert_eq!(seen.source.octets(), [198, 18, 5, 5]);
+    // Routers of a core network may have private addresses; nobody else, and no martian.
+    for router in [[10, 1, 1, 1], [100, 64, 0, 1], [192, 168, 0, 1], [169, 254, 0, 1]] {
+        let seen = bed.down(icmp(router.into(), sent.source, 11, 0, [0; 4], &sent.bytes)).to_b4(A);
+        assert_eq!(seen.source.octets(), router);
+        bed.down(udp(router.into(), 80, sent.source, port(&sent))).dropped(DropReason::X4Src);
+        bed.down(icmp(router.into(), sent.source, 8, 0, [0, 9, 0, 1], &[])).dropped(DropReason::X4Src);
+    }
+    for martian in [[0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [192, 0, 0, 1]] {
+        bed.down(icmp(martian.into(), sent.source, 11, 0, [0; 4], &sent.bytes)).dropped(DropReason::X4Src);
+    }
+}
+
+/// The external port that a packet left with.
+fn port(sent: &Seen) -> u16 {
+    u16::from_be_bytes([sent.payload[0], sent.payload[1]])
 }
 
 #[test]
