@@ -169,6 +169,7 @@ fn ipv4_header(bytes: &[u8], new: u16, other: u16) {
     };
     assert_eq!((header.version(), header.header_length()), (bytes[0] >> 4, usize::from(bytes[0] & 15) * 4));
     assert_eq!(header.is_fragment(), header.fragment_offset() > 0 || bytes[6] & 0x20 != 0);
+    assert!(bytes[0] == 0 || header.is_sound() == (slow_sum(&bytes[..ipv4::HEADER]) == 0xffff));
     let before = slow_sum(&bytes);
     let (old_ttl, length) = (header.ttl(), header.total_length());
     let Some(header) = Ipv4::view_mut(&mut bytes) else { return };
@@ -196,6 +197,12 @@ fn ipv4_header(bytes: &[u8], new: u16, other: u16) {
     let fresh = Ipv4::new(header.protocol(), source, destination, length, b, a);
     assert!(fresh.dont_fragment() && !fresh.is_fragment() && fresh.identification() == 0);
     assert_eq!(checksum::of(fresh.as_bytes()), 0);
+    assert!(fresh.is_sound());
+    let mut hop = fresh;
+    hop.decrement_ttl();
+    assert!(hop.is_sound());
+    hop.as_mut_bytes()[usize::from(new) % ipv4::HEADER] ^= 1 << (other % 8);
+    assert!(!hop.is_sound());
 }
 
 /// A right checksum is seen as right, and any one bit makes it wrong.

@@ -242,7 +242,10 @@ impl Recipe {
                 };
                 let quoted = sealed(self.ip(*whose.ip(), *from.ip(), known.protocol, payload));
                 let kind = [3, 11, 12, 3][usize::from(flags & 3)];
-                near(ICMP, packet::icmp(kind, flags >> 2 & 7, [0, 1300], &quoted))
+                // Of whom it went to, or of a router on the way, which may have a private address.
+                let router = if flags & 0x80 == 0 { *from.ip() } else { Ipv4Addr::new(172, 16, 0, 9) };
+                let error = packet::icmp(kind, flags >> 2 & 7, [0, 1300], &quoted);
+                self.ip(router, *to.ip(), ICMP, error)
             }
             7 => near(ICMP, packet::icmp([8, 13][usize::from(flags & 1)], 0, [to.port(), 1], b"ping")),
             8 => self.ip(
