@@ -78,6 +78,17 @@ pub(super) enum Hold {
     TunnelError,
 }
 
+impl Hold {
+    /// What a fragment is dropped for when the others do not come.
+    pub(super) fn otherwise(self) -> Option<DropReason> {
+        match self {
+            Hold::OuterFragment => Some(DropReason::V6FragTimeout),
+            Hold::Piece => Some(DropReason::V4FragNoContext),
+            Hold::Syn | Hold::FilteredSyn | Hold::TunnelError => None,
+        }
+    }
+}
+
 /// The scene.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,

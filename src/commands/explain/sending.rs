@@ -3,13 +3,13 @@
 
 use super::admission::untranslated_by;
 use super::outer::leaving_fragment;
-use super::packet::{Ends, mss_of};
+use super::packet::{Ends, icmp_class, mss_of};
 use super::scene::Scene;
 use super::step::{Ended, Passed, Step};
 use super::words::class;
 use crate::engine::{DropReason, Verdict};
 use crate::wire::Side;
-use crate::wire::icmpv4::Icmpv4;
+use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{Ipv6, next_header};
 use aftr_config::DfPolicy;
@@ -99,9 +99,22 @@ pub(super) const TRANSLATION: Step = Step::open(
         if let (Some(came), Some(left)) = (Ends::quoted(came), Ends::quoted(left)) {
             changes.extend(self::changes("quoted ", &came, &left));
         }
+        changes.extend(mtu_change(came, left));
         (!changes.is_empty()).then(|| changes.join(", "))
     },
 );
+
+/// What "fragmentation needed" names less than its sender wrote.
+fn mtu_change(came: &[u8], left: &[u8]) -> Option<String> {
+    const FRAGMENTATION_NEEDED: (u8, u8) = (icmpv4::kind::UNREACHABLE, 4);
+    icmp_class(came).filter(|class| *class == Class::Error)?;
+    let mtu = |packet| {
+        let icmp = Icmpv4::view(ipv4::payload(packet))?;
+        ((icmp.kind, icmp.code) == FRAGMENTATION_NEEDED).then(|| icmp.sequence.get())
+    };
+    let (came, left) = (mtu(came)?, mtu(left)?);
+    (came != left).then(|| format!("MTU {came} → {left}: softwire.ptb-clamp"))
+}
 
 fn changes(what: &str, came: &Ends, left: &Ends) -> Vec<String> {
     let ends = [("source", came.source, left.source), ("destination", came.destination, left.destination)];
@@ -133,7 +146,7 @@ pub(super) const CUT_IPV4: Step =
             scene.followers.iter().filter(|(side, _)| *side == Side::Internet).map(|(_, bytes)| bytes.len());
         let sizes: Vec<String> =
             std::iter::once(first.len()).chain(sizes).map(|size| size.to_string()).collect();
-        Some(format!("it leaves in pieces of {} octets", sizes.join(", ")))
+        Some(format!("it leaves in fragments of {} octets", sizes.join(", ")))
     });
 
 pub(super) const ENCAPSULATION: Step = Step::open(

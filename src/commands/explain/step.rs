@@ -61,7 +61,7 @@ pub(super) fn walk(scene: &Scene<'_>) -> Vec<StepTaken> {
         if let Some((_, sentence)) = &mut ended
             && is_of_first_piece(scene, &taken)
         {
-            *sentence = "the first piece of its datagram was dropped here; the others are, too".to_owned();
+            *sentence = "the first fragment of its datagram was dropped here; the others are, too".to_owned();
         }
         let is_end = ended.is_some();
         let passed = || (step.passed)(scene).map(|sentence| (Outcome::Passed, sentence));
