@@ -31,19 +31,16 @@ impl fmt::Display for ConfigurationError {
         let LoadError::Unreadable { path, error } = &self.error else { return self.error.fmt(f) };
         let path = path.display();
         let arguments = self.arguments;
-        match error.kind() {
-            ErrorKind::InvalidData => {
-                write!(f, "the configuration {path} is not a text file\n  {arguments}")
-            }
-            ErrorKind::IsADirectory => {
-                write!(f, "the configuration {path} is a directory, not a text file\n  {arguments}")
-            }
-            ErrorKind::NotFound => write!(
-                f,
-                "cannot read the configuration {path}: {error}\n  {arguments}; \
-                 aftr-config/examples/minimal.toml is a start"
-            ),
-            _ => self.error.fmt(f),
+        let kind = error.kind();
+        if kind == ErrorKind::InvalidData {
+            write!(f, "the configuration {path} is not a text file\n  {arguments}")
+        } else if kind == ErrorKind::IsADirectory {
+            write!(f, "the configuration {path} is a directory, not a text file\n  {arguments}")
+        } else if kind == ErrorKind::NotFound {
+            write!(f, "cannot read the configuration {path}: {error}\n  {arguments}; ")?;
+            f.write_str("aftr-config/examples/minimal.toml is a start")
+        } else {
+            self.error.fmt(f)
         }
     }
 }
