@@ -100,7 +100,7 @@ impl Capture {
         let ours = self.records.iter().filter(|record| is_ours(config, &record.bytes)).count();
         if ours > 0 {
             notices.push(format!(
-                "{} from an address of the pool or of softwire.aftr-ipv6-addr, to be refused as forged: captured \
+                "{} from an address of the pool or of softwire.aftr-ipv6-addr, which are refused here: captured \
                  on the way out? Capture what comes in: tcpdump -Q in",
                 count(ours, "packet")
             ));
