@@ -47,6 +47,27 @@ fn an_explanation_says_something() {
 }
 
 #[test]
+fn an_explanation_stands_alone() {
+    for Row { name, meaning, advice } in rows() {
+        let text = format!("{meaning} {advice}").to_lowercase();
+        let leans = ["as before", "as for", "see above"].into_iter().find(|words| text.contains(words));
+        assert_eq!(leans, None, "`aftr explain` prints the row of {name} without the others");
+    }
+}
+
+#[test]
+fn every_counter_that_the_page_names_exists() {
+    let text = fs::read_to_string("docs/counters.md").expect("the page of the counters");
+    let counters = Counters::default();
+    let named = |word: &str| counters.named().any(|(name, _)| name == word);
+    let words =
+        text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("drop.") && !word.contains('…'));
+    for word in words {
+        assert!(named(word), "no counter {word}");
+    }
+}
+
+#[test]
 fn every_key_that_is_recommended_exists() {
     let text = fs::read_to_string("docs/counters.md").expect("the page of the counters");
     let reference =

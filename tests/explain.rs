@@ -44,6 +44,17 @@ const TEXTS: &[(&str, Option<&str>, usize)] = &[
     ("an-unexpected-syn-waits", Some("an-unsolicited-syn-is-answered-with-icmp-after-6-seconds"), 1),
     ("the-aftr-answers-its-ping", Some("ping-of-192-0-0-1-is-answered-and-costs-no-port"), 1),
     ("a-pass-through-rule-leaves-a-packet-alone", Some("pass-through-destinations-see-the-inner-address"), 1),
+    (
+        "a-packet-that-the-softwire-does-not-take-is-told",
+        Some("honoured-df-is-answered-with-the-mtu-of-the-tunnel"),
+        2,
+    ),
+    ("a-path-mtu-that-was-learnt-is-told", Some("honoured-df-is-answered-with-the-mtu-of-the-tunnel"), 6),
+    (
+        "a-call-meets-the-softwire-of-the-called-home",
+        Some("honoured-df-is-answered-with-the-mtu-of-the-tunnel"),
+        7,
+    ),
     ("an-outer-fragment-waits", None, 1),
     ("an-outer-fragment-completes-its-packet", None, 2),
     ("a-later-piece-waits-for-the-first", None, 3),
@@ -200,6 +211,45 @@ fn a_capture_that_is_played_first_makes_the_state_that_digits_meet() {
     assert_ends(&alone, 0, &["from the Internet", "in fragments of 1496, 88 octets"]);
     let after = aftr(&["explain", CONFIG, "--hex", &digits, "--after", CAPTURE, "--at", "1.5"]);
     assert_ends(&after, 0, &["packet 14, ", "at 1.500 s", "in fragments of 1400, 184 octets"]);
+}
+
+#[test]
+fn an_mtu_that_is_lowered_names_its_key() {
+    let text = fs::read_to_string(CONFIG).unwrap();
+    let sentence = |text: &str| {
+        let mut player = Player::new(&Config::parse(text).unwrap(), TtlBy::Engine, &Seed::from_number(0));
+        let packet = packets::fragmentation_needed(1480);
+        let explanation = player.explain(Side::Internet, player.now(), &packet);
+        assert_eq!(explanation.verdict, Verdict::ToB4, "{}", explanation_text(&explanation));
+        explanation.steps.into_iter().find(|step| step.name == "translation").unwrap().sentence
+    };
+    let clamped = sentence(&text.replace("[softwire]", "[softwire]\nptb-clamp = true"));
+    assert!(clamped.ends_with("MTU 1480 → 1460: softwire.ptb-clamp"), "{clamped}");
+    assert!(!sentence(&text).contains("MTU"), "{}", sentence(&text));
+}
+
+#[test]
+fn an_error_that_quotes_no_ipv6_packet_says_so() {
+    let mut player = Player::new(&config_of(Path::new(CONFIG)), TtlBy::Engine, &Seed::from_number(0));
+    let mut said = |packet: &[u8]| {
+        let explanation = player.explain(Side::B4, player.now(), packet);
+        assert_eq!(explanation.counter.unwrap().name, DropReason::Icmp6Quote.name());
+        explanation.steps.last().unwrap().sentence.clone()
+    };
+    assert_eq!(said(&packets::tunnel_error_about_ipv4(60)), "it quotes no IPv6 packet");
+    assert_eq!(said(&packets::tunnel_error_about_ipv4(20)), "it quotes no IPv6 packet");
+    assert_eq!(said(&packets::tunnel_error_about(&[0x60; 20])), "it quotes less than an IPv6 header");
+}
+
+#[test]
+fn machines_learn_what_a_fragment_waits_for() {
+    let output = aftr(&["explain", CONFIG, CAPTURE, "--packet", "3", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&value["verdict"], &value["counter"]), (&"hold".into(), &serde_json::Value::Null));
+    assert_eq!(value["else"]["name"], DropReason::V4FragNoContext.name());
+    let output = aftr(&["explain", CONFIG, CAPTURE, "--packet", "6", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&value["verdict"], &value["else"]), (&"taken".into(), &serde_json::Value::Null));
 }
 
 #[test]

@@ -6,12 +6,15 @@ use ipnet::Ipv4Net;
 
 use crate::prefixes::{PRIVATE, touch};
 use crate::softwire::not_a_tunnel_end;
-use crate::{Capacity, Config, Filtering};
+use crate::{Capacity, Config, DfPolicy, Filtering};
 
 /// A page of today opens as many connections as this.
 const FEW_PORTS: u32 = 64;
 /// An inner packet of 1500 octets and the outer header.
 const WHOLE_PACKET: u16 = 1540;
+const OUTER_HEADER: u16 = 40;
+/// Octets that a link of Ethernet takes.
+const ETHERNET: u16 = 1500;
 /// More than this share an address only with fewer than 512 ports each.
 const MANY_SUBSCRIBERS: u32 = 128;
 /// A home with a few devices holds about as many mappings.
@@ -59,22 +62,54 @@ fn on_softwires(config: &Config, advice: &mut Vec<String>) {
             ));
         }
     }
-    let option = if softwire.encapsulation_limit { 8 } else { 0 };
-    if softwire.access_mtu < WHOLE_PACKET + option {
+    on_sizes(config, advice);
+}
+
+/// What does not fit: the softwire, the segments that hosts send, the Internet side.
+fn on_sizes(config: &Config, advice: &mut Vec<String>) {
+    let softwire = &config.softwire;
+    let (access, tunnel) = (softwire.access_mtu, softwire.tunnel_mtu());
+    let whole = WHOLE_PACKET + (access - tunnel - OUTER_HEADER);
+    if access < whole {
+        let what = match softwire.df_policy {
+            DfPolicy::FragmentOuter => {
+                format!(
+                    "softwire.access-mtu = {access}: packets of more than {tunnel} octets cross the softwire in fragments"
+                )
+            }
+            DfPolicy::Honour => format!(
+                "softwire.access-mtu = {access} with df-policy = \"honour\": packets of more than {tunnel} octets are \
+                 refused when they have DF, and cross the softwire in fragments without it"
+            ),
+        };
         advice.push(format!(
-            "softwire.access-mtu = {}: packets of more than {} octets cross the softwire in fragments; raise the \
-             MTU of the access network to {} or more (RFC 6333 section 5.3)",
-            softwire.access_mtu,
-            softwire.tunnel_mtu(),
-            WHOLE_PACKET + option
+            "{what}; raise the MTU of the access network to {whole} or more (RFC 6333 section 5.3)"
         ));
     }
-    let most = softwire.tunnel_mtu() - 40;
+    if softwire.df_policy == DfPolicy::Honour && access < whole && !softwire.mss_clamping.enable {
+        advice.push(
+            "softwire.mss-clamping is off with df-policy = \"honour\": full TCP segments are refused, and a \
+             connection hangs where its sender does not get the error; set mss-clamping.enable = true"
+                .into(),
+        );
+    }
+    let most = tunnel - 40;
     if softwire.mss_clamping.enable && softwire.mss_clamping.mss_value > most {
         advice.push(format!(
-            "softwire.mss-clamping.mss-value = {} is above {most}, tunnel-mtu less 40: full TCP segments are \
-             fragmented",
-            softwire.mss_clamping.mss_value
+            "softwire.mss-clamping.mss-value = {} is above {most}, access-mtu less {}: full TCP segments {}",
+            softwire.mss_clamping.mss_value,
+            access - most,
+            match softwire.df_policy {
+                DfPolicy::FragmentOuter => "are fragmented",
+                DfPolicy::Honour => "are refused",
+            }
+        ));
+    }
+    if config.nat.external_mtu > ETHERNET {
+        advice.push(format!(
+            "nat.external-mtu = {} is above {ETHERNET}: few paths in the Internet take that; what is larger is lost \
+             further on where it has DF and its sender does not get the error",
+            config.nat.external_mtu
         ));
     }
 }
@@ -284,7 +319,16 @@ mod tests {
             (B4, "", "nobody may open a softwire"),
             (B4, "b4-prefixes = ['2001:db8:b4::/48', 'fe80::/10']", "a link-local address"),
             (MASK, "", "subscriber-mask-v6 = 128"),
-            (MTU, "access-mtu = 1539", "in fragments"),
+            (
+                MTU,
+                "access-mtu = 1539",
+                "packets of more than 1499 octets cross the softwire in fragments; raise",
+            ),
+            (
+                MTU,
+                "access-mtu = 1500\ndf-policy = 'honour'",
+                "more than 1460 octets are refused when they have DF, and cross the softwire in fragments without it",
+            ),
             (POOL, "external-ip-pool = ['100.64.0.0/28']", "100.64.0.0/10"),
             (POOL, "external-ip-pool = ['192.0.2.1']\ndrain = ['192.0.2.1']", "every address is drained"),
         ] {
@@ -296,7 +340,12 @@ mod tests {
     fn what_is_added_is_advised_on() {
         for (at, more, said) in [
             (MTU, "encapsulation-limit = true", "to 1548 or more"),
-            (MASK, "mss-clamping.mss-value = 1461", "above 1460"),
+            (
+                MASK,
+                "mss-clamping.mss-value = 1461",
+                "above 1460, access-mtu less 80: full TCP segments are fragmented",
+            ),
+            (LIMITS, "[nat]\nexternal-mtu = 1501", "nat.external-mtu = 1501 is above 1500"),
             (MASK, "internal-prefixes = []", "internal-prefixes is empty"),
             (LIMITS, "[nat]\nexternal-port-range = [512, 65023]", "begins at 512"),
             (LIMITS, "[nat.port-quota]\ntcp = 2049", "hold 2048 ports"),
@@ -316,6 +365,14 @@ mod tests {
         ] {
             one_sentence(&advice_on(at, more, true), said);
         }
+    }
+
+    #[test]
+    fn honour_without_clamping_is_advised_on_where_segments_do_not_fit() {
+        let honour = "df-policy = 'honour'\nmss-clamping.enable = false";
+        assert_eq!(advice_on(MTU, honour, true), [""; 0]);
+        let advice = advice_on(MTU, &format!("access-mtu = 1500\n{honour}"), false);
+        assert!(advice.iter().any(|sentence| sentence.contains("mss-clamping.enable = true")), "{advice:#?}");
     }
 
     #[test]

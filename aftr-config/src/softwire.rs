@@ -101,8 +101,8 @@ impl Softwire {
         softwire
     }
 
-    /// `tunnel-mtu`: the largest inner packet that needs no fragment: `access-mtu` less 40,
-    /// and less 8 more when the encapsulation limit is added.
+    /// The largest inner packet that needs no fragment: `access-mtu` less 40, and less 8 more when the encapsulation
+    /// limit is added.
     #[must_use]
     pub fn tunnel_mtu(&self) -> u16 {
         self.access_mtu - 40 - if self.encapsulation_limit { 8 } else { 0 }
@@ -151,7 +151,7 @@ pub enum FlowLabel {
 pub struct MssClamping {
     /// `enable`: default true.
     pub enable: bool,
-    /// `mss-value`: upper limit; default `tunnel-mtu` less 40.
+    /// `mss-value`: upper limit; default `access-mtu` less 80, and less 8 more with the encapsulation limit.
     pub mss_value: u16,
 }
 

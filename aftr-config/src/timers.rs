@@ -1,7 +1,7 @@
 //! `[nat.timers]`: how long what is idle lives.
 
 use crate::MOST_SECONDS;
-use crate::reader::Table;
+use crate::reader::{Table, number};
 
 /// A timer that must not be shorter: key, floor in seconds, source. A lab may say otherwise.
 pub(crate) struct Floor {
@@ -113,13 +113,20 @@ impl PerPortTimeout {
 
 /// A datagram is forgotten after ten seconds: nothing waits longer.
 fn read_fragment_timeout(table: &mut Table<'_>, relaxed: bool) -> u32 {
-    let seconds = table.number(FRAGMENT.key, 1..=10, 2);
-    check_floor(table, &FRAGMENT, seconds, relaxed);
-    seconds
+    read_up_to(10, table, &FRAGMENT, 2, relaxed)
 }
 
 fn read_floored(table: &mut Table<'_>, floor: &Floor, default: u32, relaxed: bool) -> u32 {
-    let seconds = table.number(floor.key, 1..=MOST_SECONDS, default);
+    read_up_to(MOST_SECONDS, table, floor, default, relaxed)
+}
+
+fn read_up_to(most: u32, table: &mut Table<'_>, floor: &Floor, default: u32, relaxed: bool) -> u32 {
+    let read = table.read_with(floor.key, |value| match number(value, &(1..=most)) {
+        Err(_) if !relaxed => number(value, &(floor.seconds..=most))
+            .map_err(|wrong| wrong.add("; from 1 with relaxed-timers = true, for a lab")),
+        read => read,
+    });
+    let seconds = read.unwrap_or(default);
     check_floor(table, floor, seconds, relaxed);
     seconds
 }

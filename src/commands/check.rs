@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use aftr_config::Capacity;
 use serde_json::json;
 
-use crate::daemon::load;
+use super::configuration::configuration;
 use crate::engine::{Aftr, Config};
 
 /// Arguments of `aftr check`.
@@ -26,7 +26,7 @@ pub struct Arguments {
 /// # Errors
 /// Everything that is wrong with the file.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = load(&arguments.file)?;
+    let config = configuration(&arguments.file, "name the file: aftr check FILE")?;
     let summary = Summary::new(&config);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&summary.to_json())?);

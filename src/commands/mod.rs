@@ -7,6 +7,7 @@ pub mod b4;
 pub mod lab;
 pub mod replay;
 pub mod explain;
+mod configuration;
 mod describe;
 mod outcome;
 

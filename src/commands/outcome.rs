@@ -9,13 +9,19 @@
 
 use std::process::ExitCode;
 
+use crate::commands::configuration::ConfigurationError;
 use crate::commands::explain::InputError;
+use crate::commands::replay::CaptureError;
 use crate::daemon::{LoadError, StartError};
 
 /// The exit status for a command that ended with `error`.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<LoadError>() || error.is::<InputError>() {
+    let is_wrong_input = error.is::<LoadError>()
+        || error.is::<ConfigurationError>()
+        || error.is::<CaptureError>()
+        || error.is::<InputError>();
+    if is_wrong_input {
         ExitCode::from(2)
     } else if error.is::<StartError>() {
         ExitCode::from(3)

@@ -85,6 +85,32 @@ fn outer_fragment(inner: &[u8], start: usize, end: usize, identification: u32) -
     [header.as_bytes(), fragment.as_bytes(), &inner[start..end]].concat()
 }
 
+/// ICMP 3/4 of a router in the Internet about a packet from the static mapping.
+pub(crate) fn fragmentation_needed(mtu: u16) -> Vec<u8> {
+    let lost = udp(POOL, 5000, REMOTE, 80, 1400);
+    let mut message = [&[3, 4, 0, 0, 0, 0][..], &mtu.to_be_bytes(), &lost[..28]].concat();
+    let sum = checksum::of(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let router = Ipv4Addr::new(192, 88, 98, 1);
+    let header = Ipv4::new(ipv4::protocol::ICMP, router, POOL, 20 + message.len() as u16, 64, 0);
+    let mut packet = [header.as_bytes(), &message].concat();
+    ipv4::complete_header(&mut packet[..20]);
+    packet
+}
+
+/// An ICMPv6 error that quotes so many octets of an IPv4 packet.
+pub(crate) fn tunnel_error_about_ipv4(octets: usize) -> Vec<u8> {
+    tunnel_error_about(&udp(REMOTE, 80, HOST, 5000, 100)[..octets])
+}
+
+/// An ICMPv6 error that quotes this.
+pub(crate) fn tunnel_error_about(quotation: &[u8]) -> Vec<u8> {
+    let mut message = [&[icmpv6::kind::UNREACHABLE, 0, 0, 0, 0, 0, 0, 0], quotation].concat();
+    icmpv6::write_checksum(&mut message, A, T);
+    let header = Ipv6::new(A, T, next_header::ICMPV6, message.len() as u16, 64, 0, 0);
+    [header.as_bytes(), &message].concat()
+}
+
 /// An ICMPv6 error of a router about a packet from the AFTR to its B4.
 fn tunnel_error(kind: u8, parameter: u32) -> Vec<u8> {
     const MOST_QUOTED: usize = 1280 - 40 - icmpv6::HEADER;

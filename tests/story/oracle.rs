@@ -36,7 +36,7 @@ pub(crate) fn problems(entry: &Entry, ttl: TtlBy) -> Vec<String> {
             let cost = u64::from(ttl == TtlBy::Engine || hairpinned);
             transit(bytes, output, cost, &mut must);
         }
-        Cause::Packet { .. } | Cause::Time => {
+        Cause::Packet { .. } | Cause::Time | Cause::Expiry { .. } => {
             let is_piece = out.contains_key("part") || out.contains_key("outer-part");
             must(is_piece || out["checksum"] == "good", "what we make ourselves has a right checksum");
         }

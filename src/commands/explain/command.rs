@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::input::{self, octets_of, packet_of, records_of};
+use super::explanation::Explanation;
+use super::input::{self, Captured, octets_of, packet_of};
 use super::player::Player;
 use super::{json, text};
-use crate::commands::replay::{Ttl, parse_seconds, side_of};
-use crate::daemon::load;
+use crate::commands::configuration::configuration;
+use crate::commands::replay::{Ttl, merged, parse_seconds, side_of};
 use crate::engine::{Instant, Seed};
 use crate::io::pcap::Record;
 use crate::wire::Side;
@@ -27,7 +28,8 @@ pub struct Arguments {
     #[arg(value_name = "PCAP", requires = "packet")]
     capture: Option<PathBuf>,
     /// The packet of the capture to explain, from 1
-    #[arg(long, value_name = "N", requires = "capture")]
+    #[arg(long, value_name = "N", value_parser = parse_number, allow_negative_numbers = true)]
+    #[arg(requires = "capture", conflicts_with = "hex")]
     packet: Option<usize>,
     /// The packet to explain, in hexadecimal digits from its IP header on
     #[arg(long, value_name = "HEX")]
@@ -40,7 +42,8 @@ pub struct Arguments {
     after: Vec<PathBuf>,
     /// With --hex, the packet comes this many seconds after the first one that is played; without this, at
     /// the moment of the last one
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "capture")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
+    #[arg(conflicts_with = "capture")]
     at: Option<Instant>,
     /// The seed of every random choice
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -66,21 +69,22 @@ enum CameFrom {
 /// # Errors
 /// A configuration or a packet that is wrong, with its place and its cure.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = load(&arguments.config)?;
-    let mut played = records_of(&arguments.after)?;
+    let config = configuration(&arguments.config, "CONFIG comes first, then PCAP or --hex")?;
+    let mut played = merged(&arguments.after, &config)?;
     let (bytes, at, cut_off) = match (&arguments.hex, &arguments.capture) {
         (Some(hex), _) => (octets_of(hex)?, None, 0),
         (None, capture) => {
             let capture = capture.as_deref().unwrap_or(std::path::Path::new(""));
-            let (before, packet) = packet_of(capture, arguments.packet.unwrap_or(1))?;
+            let Captured { before, packet, frame } =
+                packet_of(capture, arguments.packet.unwrap_or(1), &config)?;
+            if let Some(frame) = frame {
+                eprintln!("aftr: {}: the packet is in frame {frame}", capture.display());
+            }
             played.extend(before);
             (packet.bytes, Some(packet.at), packet.cut_off)
         }
     };
     let side = input::side_of(arguments.side.map(Side::from), &bytes)?;
-    if cut_off > 0 {
-        eprintln!("aftr: the packet was captured in part only: {cut_off} octets are missing");
-    }
     let origin = played.first().map(|first| first.at).or(at).unwrap_or(Duration::ZERO);
     let moment = |record: &Duration| Instant::ZERO + record.saturating_sub(origin);
     let mut player = Player::new(&config, arguments.ttl.into(), &Seed::from_number(arguments.seed));
@@ -88,13 +92,17 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         player.play(side_of(bytes), moment(at), bytes);
     }
     let at = at.as_ref().map(moment).or(arguments.at).unwrap_or(player.now());
-    let explanation = player.explain(side, at, &bytes);
+    let explanation = Explanation { cut_off, ..player.explain(side, at, &bytes) };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&json::explanation_json(&explanation))?);
     } else {
         print!("{}", text::explanation_text(&explanation));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "it wants the number of a packet, from 1".to_owned())
 }
 
 impl From<CameFrom> for Side {

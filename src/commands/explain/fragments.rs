@@ -17,12 +17,12 @@ pub(super) const PASSED: Passed = |scene| {
     if header.fragment_offset() == 0 {
         let drawn = match scene.counted(|counters| counters.fragments_resumed) {
             0 => "the others will follow it".to_owned(),
-            waited => format!("as do {} that waited for it", count(waited as usize, "piece")),
+            waited => format!("and {} that waited for it", count(waited as usize, "fragment")),
         };
         return Some(format!("{name}, the first: it takes the path of a packet, {drawn}"));
     }
     if scene.reason().is_some() {
-        return Some(format!("{name}: what its first piece met, it meets too"));
+        return Some(format!("{name}: what the first one of its datagram met, it meets too"));
     }
     let ports = scene.ends.map_or("the first one's ports".to_owned(), |ends| {
         format!("{} > {}/{}", ends.source, ends.destination, protocol_name(ends.protocol))
@@ -41,21 +41,25 @@ pub(super) const DROPS: &[(DropReason, Ended)] = &[
     (DropReason::V4FragMany, |scene| format!("{} is one of more than 64", name(scene))),
     (DropReason::V4FragMem, |scene| format!("{} finds no room", name(scene))),
     (DropReason::V4FragNoContext, |scene| {
-        format!("{}: the mapping of its datagram's first piece is gone, or that did not come", name(scene))
+        format!("{}: the mapping of its datagram's first one is gone, or that did not come", name(scene))
     }),
 ];
 
 pub(super) const HOLDS: &[(Hold, Ended)] = &[(Hold::Piece, |scene| {
     let patience = scene.config.nat.timers.fragment_min_timeout;
-    format!("{}: it waits {patience} s for the first piece, which has the ports", name(scene))
+    let reason = DropReason::V4FragNoContext.name();
+    format!(
+        "{}: it waits for the first one, which has the ports, else it is dropped within {patience} s: {reason}",
+        name(scene)
+    )
 })];
 
 fn name(scene: &Scene<'_>) -> String {
-    scene.inner_header().map_or("a piece".to_owned(), name_of)
+    scene.inner_header().map_or("a fragment".to_owned(), name_of)
 }
 
 fn name_of(header: &Ipv4) -> String {
     let (start, end, more) = piece_of(header);
     let last = if more { "" } else { ", the last" };
-    format!("piece of {:#06x} (octets {start} to {end}{last})", header.identification())
+    format!("fragment of {:#06x} (octets {start} to {end}{last})", header.identification())
 }

@@ -1,4 +1,4 @@
-//! The path from a B4 to the Internet, or into another softwire, as a table: the order is that of
+//! The path from a B4 to the Internet, or into another softwire, as tables: the order is that of
 //! `engine/from_b4.rs` (ORD-1).
 
 use super::scene::Scene;
@@ -6,6 +6,7 @@ use super::step::Step;
 use super::{admission, fragments, icmpv6, inner, mapping, outer, sending, transport};
 use crate::engine::DropReason;
 
+/// Up to where it forks.
 pub(super) const FROM_B4: &[Step] = &[
     outer::HEADER,
     outer::DESTINATION,
@@ -99,27 +100,35 @@ pub(super) const FROM_B4: &[Step] = &[
     admission::PASS_THROUGH_FROM_B4,
     mapping::SESSION_FROM_B4,
     mapping::CALLED,
+];
+
+/// The rest of the way to the Internet.
+pub(super) const TO_INTERNET: &[Step] = &[
+    mapping::LIMITS,
+    sending::SIZE_TO_INTERNET,
+    mapping::MAPPING_FROM_B4,
+    sending::IDENTIFICATION,
+    sending::TRANSLATION,
+    sending::MSS,
+    sending::CUT_IPV4,
+];
+
+/// The rest of the way into a softwire: that of another home, or the one that an answer goes back through. The
+/// size is looked at as soon as the called home is known.
+pub(super) const TO_B4: &[Step] = &[
     Step {
-        name: "size",
-        rule: sending::SIZE_RULE,
-        source: sending::SIZE_SOURCE,
-        passed: sending::FITS,
-        drops: &[(DropReason::InMtu, sending::TOO_LARGE)],
+        name: sending::SIZE,
+        rule: sending::SIZE_TO_B4_RULE,
+        source: sending::SIZE_TO_B4_SOURCE,
+        passed: sending::FITS_SOFTWIRE,
+        drops: &[(DropReason::InMtu, sending::TOO_LARGE_FOR_SOFTWIRE)],
         holds: &[],
     },
     mapping::LIMITS,
     mapping::MAPPING_FROM_B4,
-    Step {
-        name: "identification",
-        rule: sending::IDENTIFICATION_RULE,
-        source: sending::IDENTIFICATION_SOURCE,
-        passed: sending::IDENTIFICATION,
-        drops: &[(DropReason::NatIpId, sending::REPEATED)],
-        holds: &[],
-    },
+    sending::IDENTIFICATION,
     sending::TRANSLATION,
     sending::MSS,
-    sending::CUT_IPV4,
     sending::ENCAPSULATION,
     sending::CUT_IPV6,
 ];

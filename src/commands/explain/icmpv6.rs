@@ -41,7 +41,8 @@ pub(super) const QUOTATION: Step = Step {
             quoted.destination(),
             message(scene).map_or(0, parameter)
         ),
-        None => "it quotes less than an IPv6 header".to_owned(),
+        None if starts_an_ipv6_packet(scene) => "it quotes less than an IPv6 header".to_owned(),
+        None => "it quotes no IPv6 packet".to_owned(),
     })],
     holds: &[],
 };
@@ -103,7 +104,13 @@ fn message<'s>(scene: &'s Scene<'_>) -> Option<&'s [u8]> {
 fn quotation<'s>(scene: &'s Scene<'_>) -> Option<&'s Ipv6> {
     let message = message(scene)?;
     let is_error = message[0] & 0x80 == 0;
-    is_error.then(|| Ipv6::view(&message[icmpv6::HEADER..]))?
+    is_error.then(|| Ipv6::view(&message[icmpv6::HEADER..]))?.filter(|quoted| quoted.version() == 6)
+}
+
+/// Whether what an error quotes has the right version at least.
+fn starts_an_ipv6_packet(scene: &Scene<'_>) -> bool {
+    let first = message(scene).and_then(|message| message.get(icmpv6::HEADER));
+    first.is_none_or(|octet| octet >> 4 == 6)
 }
 
 /// The four octets behind the checksum.

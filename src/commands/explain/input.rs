@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::commands::replay::merged;
+use crate::commands::replay::{Capture, CaptureError};
+use crate::engine::Config;
 use crate::io::pcap::Record;
 use crate::wire::Side;
 
@@ -26,7 +27,7 @@ pub enum InputError {
     /// No octet at all.
     Empty,
     /// A capture that cannot be read.
-    Capture(String),
+    Capture(CaptureError),
     /// The capture has fewer packets.
     Beyond {
         /// The capture.
@@ -63,11 +64,7 @@ impl fmt::Display for InputError {
             InputError::Empty => f.write_str(
                 "the packet is empty\n  give the octets of an IP packet, as --hex 4500002e…, or a capture and --packet N",
             ),
-            InputError::Capture(problem) => write!(
-                f,
-                "{problem}\n  \
-                 give a pcap file of raw IP, Ethernet or Linux cooked frames, as tcpdump -w writes it"
-            ),
+            InputError::Capture(error) => error.fmt(f),
             InputError::Beyond { capture, number, packets } => {
                 write!(f, "{} has {packets} IP packets, and no packet {number}\n  ", capture.display())?;
                 match packets {
@@ -120,20 +117,29 @@ pub(super) fn octets_of(text: &str) -> Result<Vec<u8>, InputError> {
     }
 }
 
-/// The packets of captures, merged by time.
-///
-/// # Errors
-/// The capture that cannot be read.
-pub(super) fn records_of(captures: &[PathBuf]) -> Result<Vec<Record>, InputError> {
-    merged(captures).map_err(|error| InputError::Capture(format!("{error:#}")))
+impl From<CaptureError> for InputError {
+    fn from(error: CaptureError) -> InputError {
+        InputError::Capture(error)
+    }
 }
 
-/// Packet `number` of a capture, and those before it.
+/// A packet out of a capture.
+pub(super) struct Captured {
+    /// Those before it.
+    pub(super) before: Vec<Record>,
+    pub(super) packet: Record,
+    /// Its frame, when frames that are no IP packets stand before it.
+    pub(super) frame: Option<u64>,
+}
+
+/// Packet `number` of a capture, and those before it. What is worth a word is said on standard error.
 ///
 /// # Errors
 /// The capture cannot be read, or has no such packet.
-pub(super) fn packet_of(capture: &Path, number: usize) -> Result<(Vec<Record>, Record), InputError> {
-    let mut records = records_of(&[capture.to_owned()])?;
+pub(super) fn packet_of(capture: &Path, number: usize, config: &Config) -> Result<Captured, InputError> {
+    let read = Capture::read(capture)?;
+    read.notices(config).iter().for_each(|notice| eprintln!("aftr: {notice}"));
+    let Capture { mut records, frames, .. } = read;
     let packets = records.len();
     let beyond = InputError::Beyond { capture: capture.to_owned(), number, packets };
     if number == 0 || number > packets {
@@ -141,7 +147,8 @@ pub(super) fn packet_of(capture: &Path, number: usize) -> Result<(Vec<Record>, R
     }
     records.truncate(number);
     let packet = records.pop().ok_or(beyond)?;
-    Ok((records, packet))
+    let frame = Some(frames[number - 1]).filter(|&frame| frame != number as u64);
+    Ok(Captured { before: records, packet, frame })
 }
 
 /// Where a packet came from: what is said, or what its version says.

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::counter::CounterRow;
 use super::explanation::{Explanation, Outcome};
 use super::text::event_words;
 use crate::commands::describe;
-use crate::commands::replay::{event_line, side_name, verdict_words};
+use crate::commands::replay::{event_line, side_name};
 
 /// The explanation as JSON.
 pub(super) fn explanation_json(explanation: &Explanation) -> Value {
-    let Explanation { number, at, side, packet, steps, verdict, counter, told, leaves, events } = explanation;
+    let Explanation { number, at, side, packet, steps, told, leaves, events, .. } = explanation;
     let steps: Vec<Value> = steps
         .iter()
         .map(|step| {
@@ -39,10 +40,16 @@ pub(super) fn explanation_json(explanation: &Explanation) -> Value {
         "from": side_name(*side),
         "packet": describe(packet).to_string(),
         "steps": steps,
-        "verdict": verdict_words(*verdict),
-        "counter": counter.map(|row| json!({ "name": row.name, "meaning": row.meaning, "advice": row.advice })),
+        "verdict": explanation.verdict_words(),
+        "counter": explanation.counter.map(row_json),
+        "else": explanation.otherwise.map(row_json),
+        "cut-off": explanation.cut_off,
         "told": told,
         "leaves": leaves,
         "events": events,
     })
+}
+
+fn row_json(row: CounterRow) -> Value {
+    json!({ "name": row.name, "meaning": row.meaning, "advice": row.advice })
 }

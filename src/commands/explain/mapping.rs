@@ -200,7 +200,9 @@ fn filtered(scene: &Scene<'_>) -> String {
 
 fn waits(scene: &Scene<'_>, why: String) -> String {
     let silence = scene.config.nat.timers.tcp_in_syn_timeout;
-    format!("{why}; the SYN waits {silence} s in silence, in case the called host opens too (RFC 5382 REQ-4)")
+    format!(
+        "{why}; the SYN waits {silence} s in silence, in case the called host opens too (RFC 5382 REQ-4), else its sender is told: ICMP 3/3"
+    )
 }
 
 fn flood(scene: &Scene<'_>) -> String {

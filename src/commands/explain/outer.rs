@@ -190,7 +190,11 @@ pub(super) const FRAGMENT: Step = Step {
             0 => "it is the first to come".to_owned(),
             octets => format!("{octets} octets of others wait already"),
         };
-        format!("{}: {earlier}; the rest is waited for", name_of(scene))
+        let reason = DropReason::V6FragTimeout.name();
+        format!(
+            "{}: {earlier}; the rest is waited for, else it is dropped within 60 s: {reason}",
+            name_of(scene)
+        )
     })],
 };
 

@@ -4,7 +4,7 @@ use super::counter::row_of;
 use super::explanation::Explanation;
 use super::packet::Ends;
 use super::pieces::Pieces;
-use super::scene::{Scene, State};
+use super::scene::{Hold, Scene, State};
 use super::step::walk;
 use crate::commands::describe;
 use crate::commands::replay::{Cause, Replay};
@@ -75,6 +75,7 @@ impl Player {
             .filter(|_| !scene.is_icmp_error());
         let steps = walk(&scene);
         let told = told(&scene);
+        let otherwise = scene.hold().and_then(Hold::otherwise).and_then(row_of);
         self.pieces.note(side, now, bytes, verdict);
         Explanation {
             number: self.played,
@@ -84,6 +85,8 @@ impl Player {
             steps,
             verdict,
             counter: verdict.drop_reason().and_then(row_of),
+            cut_off: 0,
+            otherwise,
             told,
             leaves,
             events,

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
+use super::admission::untranslated_by;
 use super::packet::{Ends, icmp_class, inside};
 use super::pieces::Whole;
 use crate::engine::{
@@ -75,6 +76,17 @@ pub(super) enum Hold {
     FilteredSyn,
     /// An ICMPv6 error about a packet of ours: it is for the AFTR itself.
     TunnelError,
+}
+
+impl Hold {
+    /// What a fragment is dropped for when the others do not come.
+    pub(super) fn otherwise(self) -> Option<DropReason> {
+        match self {
+            Hold::OuterFragment => Some(DropReason::V6FragTimeout),
+            Hold::Piece => Some(DropReason::V4FragNoContext),
+            Hold::Syn | Hold::FilteredSyn | Hold::TunnelError => None,
+        }
+    }
 }
 
 /// The scene.
@@ -153,6 +165,12 @@ impl Scene<'_> {
     /// A piece of a datagram that is not the first.
     pub(super) fn is_later_piece(&self) -> bool {
         self.inner_header().is_some_and(|header| header.fragment_offset() != 0)
+    }
+
+    /// From a B4: whether its way leads into a softwire, that of another home or, of an answer, its own.
+    pub(super) fn turns_around(&self) -> bool {
+        let calls = |ends: &Ends| self.in_pool(*ends.destination.ip()) && untranslated_by(self).is_none();
+        matches!(self.verdict, Verdict::ToB4 | Verdict::Reply) || self.ends.as_ref().is_some_and(calls)
     }
 
     /// How much this packet added to a counter.

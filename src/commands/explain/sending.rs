@@ -3,61 +3,87 @@
 
 use super::admission::untranslated_by;
 use super::outer::leaving_fragment;
-use super::packet::{Ends, mss_of};
+use super::packet::{Ends, icmp_class, mss_of};
 use super::scene::Scene;
 use super::step::{Ended, Passed, Step};
 use super::words::class;
-use crate::engine::Verdict;
+use crate::engine::{DropReason, Verdict};
 use crate::wire::Side;
-use crate::wire::icmpv4::Icmpv4;
+use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{Ipv6, next_header};
 use aftr_config::DfPolicy;
 
-pub(super) const SIZE_RULE: &str = "nat.external-mtu, softwire.df-policy";
-pub(super) const SIZE_SOURCE: &str = "RFC 4787 REQ-13, RFC 2473 section 7.2";
+pub(super) const SIZE: &str = "size";
 
-pub(super) const FITS: Passed = |scene| {
-    let header = scene.inner_header().filter(|_| scene.forwarded().is_some() && !scene.is_icmp_error())?;
-    let length = header.total_length();
-    let mtu = scene.config.nat.external_mtu;
-    match scene.verdict {
-        Verdict::ToInternet if length > mtu => {
-            Some(format!("{length} octets, and the Internet side takes {mtu}: without DF it may be cut"))
-        }
-        Verdict::ToInternet => Some(format!("{length} octets, and the Internet side takes {mtu}")),
-        Verdict::ToB4 if scene.config.softwire.df_policy == DfPolicy::Honour && header.dont_fragment() => {
-            Some(format!("{length} octets with DF, which the softwire takes whole"))
-        }
-        Verdict::ToB4 | Verdict::Reply | Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => None,
-    }
+pub(super) const SIZE_TO_INTERNET: Step = Step {
+    name: SIZE,
+    rule: "nat.external-mtu",
+    source: "RFC 4787 REQ-13",
+    passed: |scene| {
+        let header = whole_header(scene, Verdict::ToInternet)?;
+        let (length, mtu) = (header.total_length(), scene.config.nat.external_mtu);
+        let cut = if length > mtu { ": without DF it may be cut" } else { "" };
+        Some(format!("{length} octets, and the Internet side takes {mtu}{cut}"))
+    },
+    drops: &[(DropReason::InMtu, |scene| {
+        let length = scene.inner_header().map_or(0, Ipv4::total_length);
+        format!("{length} octets with DF, and the Internet side takes {}", scene.config.nat.external_mtu)
+    })],
+    holds: &[],
 };
-pub(super) const TOO_LARGE: Ended = |scene| {
+
+pub(super) const SIZE_TO_B4_RULE: &str =
+    "softwire.access-mtu less the outer header, or the path MTU that was learnt; softwire.df-policy";
+pub(super) const SIZE_TO_B4_SOURCE: &str = "RFC 2473 section 7.2";
+
+pub(super) const FITS_SOFTWIRE: Passed = |scene| {
+    let header = whole_header(scene, Verdict::ToB4)?;
+    let looks = scene.config.softwire.df_policy == DfPolicy::Honour && header.dont_fragment();
+    looks.then(|| format!("{} octets with DF, which the softwire takes whole", header.total_length()))
+};
+pub(super) const TOO_LARGE_FOR_SOFTWIRE: Ended = |scene| {
     let length = scene.inner_header().map_or(0, Ipv4::total_length);
+    let softwire = &scene.config.softwire;
+    let (access, tunnel) = (softwire.access_mtu, softwire.tunnel_mtu());
     let told = scene.leaving().and_then(|error| Icmpv4::view(ipv4::payload(error)));
-    match told {
-        Some(icmp) => format!("{length} octets with DF, and the way on takes {}", icmp.sequence),
-        None => format!("{length} octets with DF are more than the way on takes"),
+    let whence = |mtu: u16| match mtu == tunnel {
+        true => format!("access-mtu {access} less {}", access - tunnel),
+        false => {
+            format!("the path MTU that was learnt, {}, less {}", mtu + (access - tunnel), access - tunnel)
+        }
+    };
+    match told.map(|icmp| icmp.sequence.get()) {
+        Some(mtu) => format!("{length} octets with DF, and the softwire takes {mtu}: {}", whence(mtu)),
+        None => format!("{length} octets with DF are more than the softwire takes: at most {tunnel}"),
     }
 };
 
-pub(super) const IDENTIFICATION_RULE: &str =
-    "none again for 120 s from one address to another; nat.ipid-strict";
-pub(super) const IDENTIFICATION_SOURCE: &str = "RFC 6864 sections 4.1 and 5.3.1";
+/// The header of a packet that goes there; the size of an ICMP error is not looked at.
+fn whole_header<'s>(scene: &'s Scene<'_>, verdict: Verdict) -> Option<&'s Ipv4> {
+    scene.inner_header().filter(|_| scene.verdict == verdict && !scene.is_icmp_error())
+}
 
-pub(super) const IDENTIFICATION: Passed = |scene| {
-    let came = scene.inner_header().filter(|_| !scene.is_icmp_error() && untranslated_by(scene).is_none())?;
-    let left = Ipv4::view(scene.forwarded()?)?;
-    let (old, new) = (came.identification(), left.identification());
-    Some(if came.dont_fragment() && !came.is_fragment() {
-        format!("{old:#06x} stays: with DF it means nothing")
-    } else {
-        format!("{old:#06x} → {new:#06x}: many hosts send from one address")
-    })
-};
-pub(super) const REPEATED: Ended = |scene| {
-    let old = scene.inner_header().map_or(0, Ipv4::identification);
-    format!("what would replace {old:#06x} was used less than 120 s ago")
+pub(super) const IDENTIFICATION: Step = Step {
+    name: "identification",
+    rule: "none again for 120 s from one address to another; nat.ipid-strict",
+    source: "RFC 6864 sections 4.1 and 5.3.1",
+    passed: |scene| {
+        let is_translated = !scene.is_icmp_error() && untranslated_by(scene).is_none();
+        let came = scene.inner_header().filter(|_| is_translated)?;
+        let left = Ipv4::view(scene.forwarded()?)?;
+        let (old, new) = (came.identification(), left.identification());
+        Some(if came.dont_fragment() && !came.is_fragment() {
+            format!("{old:#06x} stays: with DF it means nothing")
+        } else {
+            format!("{old:#06x} → {new:#06x}: many hosts send from one address")
+        })
+    },
+    drops: &[(DropReason::NatIpId, |scene| {
+        let old = scene.inner_header().map_or(0, Ipv4::identification);
+        format!("what would replace {old:#06x} was used less than 120 s ago")
+    })],
+    holds: &[],
 };
 
 pub(super) const TRANSLATION: Step = Step::open(
@@ -73,9 +99,22 @@ pub(super) const TRANSLATION: Step = Step::open(
         if let (Some(came), Some(left)) = (Ends::quoted(came), Ends::quoted(left)) {
             changes.extend(self::changes("quoted ", &came, &left));
         }
+        changes.extend(mtu_change(came, left));
         (!changes.is_empty()).then(|| changes.join(", "))
     },
 );
+
+/// What "fragmentation needed" names less than its sender wrote.
+fn mtu_change(came: &[u8], left: &[u8]) -> Option<String> {
+    const FRAGMENTATION_NEEDED: (u8, u8) = (icmpv4::kind::UNREACHABLE, 4);
+    icmp_class(came).filter(|class| *class == Class::Error)?;
+    let mtu = |packet| {
+        let icmp = Icmpv4::view(ipv4::payload(packet))?;
+        ((icmp.kind, icmp.code) == FRAGMENTATION_NEEDED).then(|| icmp.sequence.get())
+    };
+    let (came, left) = (mtu(came)?, mtu(left)?);
+    (came != left).then(|| format!("MTU {came} → {left}: softwire.ptb-clamp"))
+}
 
 fn changes(what: &str, came: &Ends, left: &Ends) -> Vec<String> {
     let ends = [("source", came.source, left.source), ("destination", came.destination, left.destination)];
@@ -107,7 +146,7 @@ pub(super) const CUT_IPV4: Step =
             scene.followers.iter().filter(|(side, _)| *side == Side::Internet).map(|(_, bytes)| bytes.len());
         let sizes: Vec<String> =
             std::iter::once(first.len()).chain(sizes).map(|size| size.to_string()).collect();
-        Some(format!("it leaves in pieces of {} octets", sizes.join(", ")))
+        Some(format!("it leaves in fragments of {} octets", sizes.join(", ")))
     });
 
 pub(super) const ENCAPSULATION: Step = Step::open(

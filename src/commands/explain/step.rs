@@ -1,7 +1,7 @@
 //! A step of a path: what it decides, by which rule, and how a packet can end at it.
 
 use super::explanation::{Outcome, StepTaken};
-use super::from_b4::FROM_B4;
+use super::from_b4::{FROM_B4, TO_B4, TO_INTERNET};
 use super::from_internet::FROM_INTERNET;
 use super::scene::{Hold, Scene};
 use crate::engine::DropReason;
@@ -50,17 +50,18 @@ impl Step {
 
 /// The steps that the packet of a scene took, in order, up to the one that it ended at.
 pub(super) fn walk(scene: &Scene<'_>) -> Vec<StepTaken> {
-    let path: &[Step] = match scene.side {
-        Side::B4 => FROM_B4,
-        Side::Internet => FROM_INTERNET,
+    let (path, rest): (&[Step], &[Step]) = match scene.side {
+        Side::B4 if scene.turns_around() => (FROM_B4, TO_B4),
+        Side::B4 => (FROM_B4, TO_INTERNET),
+        Side::Internet => (FROM_INTERNET, &[]),
     };
     let mut taken: Vec<StepTaken> = Vec::new();
-    for step in path {
+    for step in path.iter().chain(rest) {
         let mut ended = step.ended(scene);
         if let Some((_, sentence)) = &mut ended
             && is_of_first_piece(scene, &taken)
         {
-            *sentence = "the first piece of its datagram was dropped here; the others are, too".to_owned();
+            *sentence = "the first fragment of its datagram was dropped here; the others are, too".to_owned();
         }
         let is_end = ended.is_some();
         let passed = || (step.passed)(scene).map(|sentence| (Outcome::Passed, sentence));
@@ -87,33 +88,49 @@ fn is_of_first_piece(scene: &Scene<'_>, taken: &[StepTaken]) -> bool {
 mod tests {
     use super::*;
 
-    /// How often a path has a reason.
-    fn places(path: &[Step], reason: DropReason) -> usize {
-        path.iter().flat_map(|step| step.drops).filter(|(other, _)| *other == reason).count()
+    /// Every way through the tables.
+    fn ways() -> [Vec<&'static Step>; 3] {
+        let way = |path: &'static [Step], rest: &'static [Step]| path.iter().chain(rest).collect();
+        [way(FROM_B4, TO_INTERNET), way(FROM_B4, TO_B4), way(FROM_INTERNET, &[])]
+    }
+
+    /// How often a way has a reason.
+    fn places(way: &[&Step], reason: DropReason) -> usize {
+        way.iter().flat_map(|step| step.drops).filter(|(other, _)| *other == reason).count()
     }
 
     #[test]
     fn every_drop_reason_belongs_to_one_step_of_its_path() {
         for &reason in DropReason::ALL {
             let name = reason.name();
-            let (from_b4, from_internet) = (places(FROM_B4, reason), places(FROM_INTERNET, reason));
-            assert!(from_b4 + from_internet > 0, "{name} belongs to no step");
-            assert!(from_b4 <= 1, "{name} belongs to {from_b4} steps of the path from a B4");
+            let [to_internet, to_b4, from_internet] = ways().map(|way| places(&way, reason));
+            assert_eq!(to_internet, to_b4, "{name} is on one of the ways from a B4 only");
+            assert!(to_internet + from_internet > 0, "{name} belongs to no step");
+            assert!(to_internet <= 1, "{name} belongs to {to_internet} steps of the path from a B4");
             assert!(from_internet <= 1, "{name} belongs to {from_internet} steps from the Internet");
             let is_external = name.starts_with("drop.x4.");
             let is_tunnel =
                 ["drop.v6.", "drop.icmp6.", "drop.in.", "drop.b4."].iter().any(|part| name.starts_with(part));
-            assert!(!is_external || from_b4 == 0, "{name} is on the path from a B4");
+            assert!(!is_external || to_internet == 0, "{name} is on the path from a B4");
             assert!(!is_tunnel || from_internet == 0, "{name} is on the path from the Internet");
         }
     }
 
     #[test]
+    fn sizes_and_limits_stand_as_the_engine_asks_for_them() {
+        let order = |way: &[&Step]| -> Vec<&str> {
+            way.iter().map(|step| step.name).filter(|name| ["size", "limits"].contains(name)).collect()
+        };
+        let [to_internet, to_b4, _] = ways();
+        assert_eq!((order(&to_internet), order(&to_b4)), (vec!["limits", "size"], vec!["size", "limits"]));
+    }
+
+    #[test]
     fn every_step_names_its_rule_and_its_source() {
-        for path in [FROM_B4, FROM_INTERNET] {
-            for (at, step) in path.iter().enumerate() {
+        for way in ways() {
+            for (at, step) in way.iter().enumerate() {
                 assert!(!step.rule.is_empty() && !step.source.is_empty(), "{}", step.name);
-                assert!(path[..at].iter().all(|other| other.name != step.name), "{} twice", step.name);
+                assert!(way[..at].iter().all(|other| other.name != step.name), "{} twice", step.name);
             }
         }
     }
@@ -121,7 +138,7 @@ mod tests {
     #[test]
     fn every_configuration_key_of_a_rule_exists() {
         let reference = include_str!("../../../aftr-config/examples/reference.toml");
-        for step in FROM_B4.iter().chain(FROM_INTERNET) {
+        for step in ways().into_iter().flatten() {
             for key in step.rule.split([' ', ',']).filter(|word| word.contains('.') && !word.contains("…"))
             {
                 let (section, leaf) = key.rsplit_once('.').unwrap_or_default();

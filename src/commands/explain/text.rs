@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::explanation::{Explanation, Outcome};
+use super::words::count;
 use crate::commands::describe;
-use crate::commands::replay::{event_line, seconds, verdict_words};
+use crate::commands::replay::{event_line, seconds};
 use crate::wire::Side;
 
 /// The explanation as text: the packet, its steps, the verdict.
@@ -16,13 +17,18 @@ pub fn explanation_text(explanation: &Explanation) -> String {
 }
 
 fn write_all(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
-    let Explanation { number, at, side, packet, steps, verdict, counter, told, leaves, events } = explanation;
+    let Explanation { number, at, side, packet, steps, told, leaves, events, .. } = explanation;
     let from = match side {
         Side::B4 => "from a B4",
         Side::Internet => "from the Internet",
     };
     writeln!(text, "packet {number}, {from}, at {} s", seconds(*at))?;
-    writeln!(text, "  {}\n", describe(packet))?;
+    writeln!(text, "  {}", describe(packet))?;
+    if explanation.cut_off > 0 {
+        let missing = count(explanation.cut_off, "octet");
+        writeln!(text, "  cut short by the capture, {missing} are missing: capture with tcpdump -s 0")?;
+    }
+    writeln!(text)?;
     for (number, step) in (1..).zip(steps) {
         let mark = match step.outcome {
             Outcome::Passed => ' ',
@@ -33,8 +39,11 @@ fn write_all(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         writeln!(text, "{mark}{number:>3}  {:<18} {}", step.name, step.sentence)?;
         writeln!(text, "{:25}{}; {}", "", step.rule, step.source)?;
     }
-    writeln!(text, "\nverdict  {}", verdict_words(*verdict))?;
-    if let Some(row) = counter {
+    writeln!(text, "\nverdict  {}", explanation.verdict_words())?;
+    if let Some(row) = explanation.otherwise {
+        writeln!(text, "else     drop {}", row.name)?;
+    }
+    if let Some(row) = explanation.counter.or(explanation.otherwise) {
         writeln!(text, "means    {}", row.meaning)?;
         writeln!(text, "cure     {}", row.advice)?;
     }

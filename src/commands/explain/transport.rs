@@ -65,7 +65,9 @@ pub(super) const ERROR_QUOTATION: Ended = |scene| match scene.quoted() {
         quoted.source,
         quoted.destination
     ),
-    None => "what it quotes is too short, an error itself, a later piece, or of another protocol".to_owned(),
+    None => {
+        "what it quotes is too short, an error itself, a later fragment, or of another protocol".to_owned()
+    }
 };
 
 /// What a policy says that refuses nothing here. Without rules there is no such step.

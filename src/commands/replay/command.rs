@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use super::captures::merged;
 use super::driver::{Cause, Entry, Replay};
 use super::{json, text};
-use crate::daemon::load;
+use crate::commands::configuration::configuration;
 use crate::engine::{Event, Instant, Seed, TtlBy};
 use crate::io::pcap;
 
@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(value_name = "PCAP", required = true)]
     captures: Vec<PathBuf>,
     /// Run the timers on until this many seconds after the first packet
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
     until: Option<Instant>,
     /// The seed of every random choice
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -59,14 +59,10 @@ pub(in crate::commands) enum Ttl {
 /// # Errors
 /// What could not be read or written, by its name.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = load(&arguments.config)?;
-    let records = merged(&arguments.captures)?;
+    let config = configuration(&arguments.config, "CONFIG comes first, then PCAP")?;
+    let records = merged(&arguments.captures, &config)?;
     let mut replay = Replay::new(&config, arguments.ttl.into(), &Seed::from_number(arguments.seed));
     let mut report = Report::new(&arguments, records.first().map_or(Duration::ZERO, |first| first.at))?;
-    let cut_short = records.iter().filter(|record| record.cut_off > 0).count();
-    if cut_short > 0 {
-        eprintln!("aftr: {cut_short} packets were captured in part only; they will be dropped as too short");
-    }
     for record in records {
         let since = record.at.saturating_sub(report.origin);
         let entries = replay.packet(Instant::ZERO + since, &record.bytes);
@@ -91,9 +87,8 @@ impl From<Ttl> for TtlBy {
 }
 
 pub(in crate::commands) fn parse_seconds(text: &str) -> Result<Instant, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    let time = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
-    Ok(Instant::ZERO + time)
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.map(|time| Instant::ZERO + time).ok_or("it wants seconds, 0 or more".to_owned())
 }
 
 /// Where the replay is written to.
@@ -128,6 +123,7 @@ impl Report {
             match entry.cause {
                 Cause::Packet { .. } => self.packets += 1,
                 Cause::Time => self.made += 1,
+                Cause::Expiry { .. } => {}
             }
             if let (Some(capture), Some((_, bytes))) = (&mut self.capture, &entry.output) {
                 capture.write(self.origin + (entry.at - Instant::ZERO), bytes)?;

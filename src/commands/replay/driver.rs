@@ -1,7 +1,7 @@
 //! The engine driven by records: time moves from one to the next, and every timer that is due in between
 //! runs at its own moment.
 
-use crate::engine::{Aftr, Config, Counters, Event, Instant, Seed, TtlBy, Verdict};
+use crate::engine::{Aftr, Config, Counters, DropReason, Event, Instant, Seed, TtlBy, Verdict};
 use crate::wire::{Packet, Side};
 
 /// What made an entry.
@@ -20,6 +20,13 @@ pub enum Cause {
     },
     /// Time went by.
     Time,
+    /// Time went by, and packets that waited were dropped.
+    Expiry {
+        /// Why.
+        reason: DropReason,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// One line of a replay: a packet that was judged, or one that time brought about.
@@ -75,13 +82,24 @@ impl Replay {
         let mut entries = Vec::new();
         while let Some(due) = self.aftr.poll_timeout().filter(|&due| due <= at) {
             self.now = self.now.max(due);
+            let before = self.aftr.counters().clone();
             self.aftr.handle_timeout(self.now);
+            entries.extend(self.expired_since(&before));
             self.collect(&mut entries);
         }
         self.now = self.now.max(at);
         // What the engine told when it was made, too.
         self.collect(&mut entries);
         entries
+    }
+
+    /// What time dropped.
+    fn expired_since(&self, before: &Counters) -> impl Iterator<Item = Entry> {
+        let (now, at) = (self.aftr.counters(), self.now);
+        DropReason::ALL.iter().filter_map(move |&reason| {
+            let count = now.dropped(reason) - before.dropped(reason);
+            (count > 0).then_some(Entry { at, cause: Cause::Expiry { reason, count }, output: None })
+        })
     }
 
     /// The events so far, and none of them again.

@@ -13,6 +13,7 @@ use crate::wire::Side;
 enum Line<'a> {
     Packet { number: u64, time: f64, from: &'a str, packet: String, verdict: String, output: Option<Output> },
     Made { time: f64, output: Option<Output> },
+    Expired { time: f64, reason: &'a str, count: u64 },
     Event { time: f64, event: &'a str },
     Counters { counters: serde_json::Map<String, serde_json::Value> },
 }
@@ -40,6 +41,7 @@ pub(super) fn entry_json(entry: &Entry) -> serde_json::Result<String> {
             output,
         },
         Cause::Time => Line::Made { time, output },
+        Cause::Expiry { reason, count } => Line::Expired { time, reason: reason.name(), count: *count },
     })
 }
 

@@ -9,7 +9,8 @@ mod driver;
 mod text;
 mod json;
 
-pub use captures::merged;
+pub(super) use captures::Capture;
+pub use captures::{CaptureError, merged};
 pub use command::{Arguments, run};
 pub(super) use command::{Ttl, parse_seconds};
 pub use driver::{Cause, Entry, Replay, side_of};

@@ -23,6 +23,9 @@ pub fn entry_lines(entry: &Entry) -> String {
             writeln!(text, "   - {at:>10} time          {to}").unwrap_or_default();
             "sends".to_owned()
         }
+        Cause::Expiry { reason, count } => {
+            return format!("   - {at:>10} time          drops {} {count}\n", reason.name());
+        }
     };
     text += &" ".repeat(16);
     text += &outcome;
