@@ -2,6 +2,10 @@
 
 mod device;
 mod tun;
+mod vnet_header;
+mod segment;
+mod coalesce;
+mod napi;
 mod memory;
 mod playback;
 mod capture;
