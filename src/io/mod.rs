@@ -6,6 +6,8 @@ mod vnet_header;
 mod segment;
 mod coalesce;
 mod napi;
+#[cfg(test)]
+mod traffic;
 mod memory;
 mod playback;
 mod capture;
@@ -19,4 +21,5 @@ pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
 pub use playback::Playback;
+pub use sys::tun::Granted;
 pub use tun::Tun;
