@@ -21,5 +21,6 @@ pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
 pub use playback::Playback;
+pub use segment::tcp_pieces;
 pub use sys::tun::Granted;
 pub use tun::Tun;

@@ -108,6 +108,20 @@ impl Segmenter {
     }
 }
 
+/// The packets that a large one of TCP over IPv4 is cut into so that none is larger than `mtu`. None when it is
+/// no such packet.
+pub fn tcp_pieces(packet: &[u8], mtu: u16) -> impl Iterator<Item = Vec<u8>> {
+    let headers = packet.get(HEADER + 12).map_or(0, |offset| HEADER + usize::from(offset >> 4) * 4);
+    let size = mtu.saturating_sub(headers as u16);
+    let mut segmenter = Segmenter::new(packet, Segments { kind: SegmentKind::Tcp4, size });
+    std::iter::from_fn(move || {
+        let mut piece = vec![0; usize::from(mtu)];
+        let length = segmenter.as_mut()?.next(packet, &mut piece)?;
+        piece.truncate(length);
+        Some(piece)
+    })
+}
+
 fn write_udp(transport: &mut [u8], pseudo: u32) {
     let length = transport.len() as u16;
     if let Some(header) = Udp::view_mut(transport) {
