@@ -12,6 +12,9 @@ pub struct Dataplane {
     pub device: DeviceKind,
     /// `interface`: name of the tun interface; default `"aftr0"`.
     pub interface: String,
+    /// `offload`: let the kernel move TCP and UDP in packets of up to 64 KB, which are cut and put together
+    /// here; default true. Only a restart changes it.
+    pub offload: bool,
     /// `workers`: 1 for now; default 1.
     pub workers: u16,
     /// `manage-host`: set sysctls (forwarding, rp_filter of our interface) instead of only reporting them; default false.
@@ -30,6 +33,7 @@ impl Dataplane {
         let dataplane = Dataplane {
             device: table.choice("device", &[("tun", DeviceKind::Tun)]).unwrap_or(DeviceKind::Tun),
             interface: table.value("interface", "aftr0".to_owned()),
+            offload: table.value("offload", true),
             workers: table
                 .read_with("workers", |value| {
                     number(value, &(1..=1)).map_err(|wrong| wrong.add(": there is one worker for now"))

@@ -2,6 +2,12 @@
 
 mod device;
 mod tun;
+mod vnet_header;
+mod segment;
+mod coalesce;
+mod napi;
+#[cfg(test)]
+mod traffic;
 mod memory;
 mod playback;
 mod capture;
@@ -15,4 +21,6 @@ pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
 pub use playback::Playback;
+pub use segment::tcp_pieces;
+pub use sys::tun::Granted;
 pub use tun::Tun;
