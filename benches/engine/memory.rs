@@ -1,14 +1,43 @@
-//! What memory costs: bytes that the process really uses, and the time of a read that must wait for the
-//! one before it.
+//! What memory costs: bytes that the process takes, and the time of a read that must wait for the one before
+//! it.
 
-use super::packets::shuffled;
+use crate::measure::clock;
+use crate::packets::shuffled;
 
-/// Pages of the process that are in memory, in bytes. The engine reserves its tables at the start and
-/// touches them as they fill, so this is what a mapping costs.
-pub(crate) fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("statm");
-    pages * 4096
+/// Bytes of the process by the kernel's count.
+#[derive(Clone, Copy)]
+pub(crate) struct Use {
+    /// Pages that are in memory.
+    resident: u64,
+    /// What was asked for: tables are reserved whole at the start, and touched as they fill.
+    reserved: u64,
+}
+
+/// The same for each mapping.
+pub(crate) struct PerMapping {
+    pub(crate) resident: f64,
+    pub(crate) reserved: f64,
+}
+
+impl Use {
+    pub(crate) fn now() -> Use {
+        let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+        let field = |name: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field of status");
+            value.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("kB") * 1024
+        };
+        Use { resident: field("VmRSS:"), reserved: field("VmData:") }
+    }
+
+    /// What came since then, for each of `count` mappings.
+    pub(crate) fn per_mapping(self, count: usize) -> PerMapping {
+        let now = Use::now();
+        let each = |now: u64, then: u64| now.saturating_sub(then) as f64 / count as f64;
+        PerMapping {
+            resident: each(now.resident, self.resident),
+            reserved: each(now.reserved, self.reserved),
+        }
+    }
 }
 
 /// Nanoseconds of one read of a random line of `bytes`, when its address comes from the line before.
@@ -21,7 +50,7 @@ pub(crate) fn dependent_read(bytes: usize, count: usize) -> f64 {
         let next = order[(at + 1) % lines];
         table[line as usize * WORDS_PER_LINE] = u64::from(next);
     }
-    let start = super::clock();
+    let start = clock();
     let mut line = order[0] as usize;
     for _ in 0..count {
         line = table[line * WORDS_PER_LINE] as usize;

@@ -1,4 +1,4 @@
-//! Flows, and the packets of them: 46-byte inner IPv4, as the figures of the peers were made with.
+//! Flows, and the packets of them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,8 +8,6 @@ use aftr::wire::ipv6::{Ipv6, next_header};
 use aftr::wire::{Packet, Side};
 use zerocopy::IntoBytes;
 
-/// Total length of the inner packet.
-const INNER: usize = 46;
 /// Mappings of one B4: what one household has.
 const PER_B4: usize = 250;
 
@@ -28,8 +26,16 @@ impl Transport {
     }
 }
 
-pub(crate) struct Flow {
+/// What the packets of a run look like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
     pub(crate) transport: Transport,
+    /// Total length of the inner packet.
+    pub(crate) length: usize,
+}
+
+pub(crate) struct Flow {
+    pub(crate) shape: Shape,
     b4: Ipv6Addr,
     port: u16,
     external: (Ipv4Addr, u16),
@@ -62,10 +68,10 @@ pub(crate) fn config(size: usize) -> Config {
     Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-pub(crate) fn flows(size: usize, transport: Transport) -> Vec<Flow> {
+pub(crate) fn flows(size: usize, shape: Shape) -> Vec<Flow> {
     let flow = |number: usize| {
         let b4 = 0x2001_0db8_00b4_0000_0000_0000_0000_0001 + ((number / PER_B4) as u128) * 0x1_0001;
-        Flow { transport, b4: b4.into(), port: 1024 + (number % PER_B4) as u16, external: (HOST, 0) }
+        Flow { shape, b4: b4.into(), port: 1024 + (number % PER_B4) as u16, external: (HOST, 0) }
     };
     (0..size).map(flow).collect()
 }
@@ -74,7 +80,7 @@ impl Flow {
     /// The packet that makes the mapping.
     pub(crate) fn opening(&self) -> Packet {
         const SYN: u8 = 0x02;
-        let mut packet = Packet::with_capacity(256);
+        let mut packet = Packet::with_capacity(1500);
         self.write(&mut packet, Side::B4, SYN);
         packet
     }
@@ -82,7 +88,7 @@ impl Flow {
     /// The SYN-ACK from the Internet.
     pub(crate) fn answer(&self) -> Packet {
         const SYN_ACK: u8 = 0x12;
-        let mut packet = Packet::with_capacity(256);
+        let mut packet = Packet::with_capacity(1500);
         self.write(&mut packet, Side::Internet, SYN_ACK);
         packet
     }
@@ -100,28 +106,29 @@ impl Flow {
     }
 
     fn write(&self, packet: &mut Packet, side: Side, tcp_flags: u8) {
+        let length = self.shape.length;
         let outer = if side == Side::B4 { 40 } else { 0 };
         let (source, destination) =
             if side == Side::B4 { ((HOST, self.port), SERVER) } else { (SERVER, self.external) };
-        let number = if self.transport == Transport::Udp { protocol::UDP } else { protocol::TCP };
+        let number = if self.shape.transport == Transport::Udp { protocol::UDP } else { protocol::TCP };
         let bytes = packet.receive_buffer();
         if side == Side::B4 {
-            let header = Ipv6::new(self.b4, AFTR, next_header::IPV4, INNER as u16, 64, 0, 0);
+            let header = Ipv6::new(self.b4, AFTR, next_header::IPV4, length as u16, 64, 0, 0);
             bytes[..outer].copy_from_slice(header.as_bytes());
         }
-        let inner = &mut bytes[outer..outer + INNER];
-        let header = Ipv4::new(number, source.0, destination.0, INNER as u16, 64, 0);
+        let inner = &mut bytes[outer..outer + length];
+        let header = Ipv4::new(number, source.0, destination.0, length as u16, 64, 0);
         inner[..20].copy_from_slice(header.as_bytes());
         inner[20..22].copy_from_slice(&source.1.to_be_bytes());
         inner[22..24].copy_from_slice(&destination.1.to_be_bytes());
-        if self.transport == Transport::Udp {
-            inner[24..26].copy_from_slice(&((INNER - 20) as u16).to_be_bytes());
+        if self.shape.transport == Transport::Udp {
+            inner[24..26].copy_from_slice(&((length - 20) as u16).to_be_bytes());
             inner[26..28].copy_from_slice(&[0x12, 0x34]);
         } else {
             inner[32] = 5 << 4;
             inner[33] = tcp_flags;
         }
-        packet.received(outer + INNER, side);
+        packet.received(outer + length, side);
     }
 }
 
