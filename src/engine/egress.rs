@@ -28,7 +28,7 @@ pub(super) fn check_ttl_from_internet(aftr: &Aftr, inner: &Inner) -> Result<(), 
     if used_up { Err(DropReason::X4Ttl) } else { Ok(()) }
 }
 
-/// Writes what decapsulation decided.
+/// Writes the type of service that a packet leaves with.
 #[inline(always)]
 pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
@@ -36,13 +36,14 @@ pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
     }
 }
 
-/// Writes the identification that a packet leaves with.
+/// Writes the type of service that decapsulation decided, and the identification.
 #[inline(always)]
-pub(super) fn write_identification(packet: &mut Packet, identification: u16) {
-    if let Some(header) = Ipv4::view_mut(packet.bytes_mut())
-        && header.identification() != identification
-    {
-        header.set_identification(identification);
+pub(super) fn write_header(packet: &mut Packet, tos: u8, identification: u16) {
+    if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
+        header.set_tos(tos);
+        if header.identification() != identification {
+            header.set_identification(identification);
+        }
     }
 }
 

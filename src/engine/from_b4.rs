@@ -31,7 +31,22 @@ pub(super) fn packet_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant)
 /// The packet outside: made whole, and looked into when it is ours.
 #[inline(always)]
 fn outer_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<Verdict, Refusal> {
-    let mut outer = check_outer(aftr, packet)?;
+    let outer = check_outer(aftr, packet)?;
+    if outer.upper.next_header == next_header::IPV4 {
+        return Ok(carried_from_b4(aftr, packet, &outer, now));
+    }
+    chain_from_b4(aftr, packet, outer, now)
+}
+
+/// An outer packet with more than its header around the inner one, or without an inner one.
+#[inline(never)]
+fn chain_from_b4(
+    aftr: &mut Aftr,
+    packet: &mut Packet,
+    outer: Outer,
+    now: Instant,
+) -> Result<Verdict, Refusal> {
+    let mut outer = outer.with_chain(packet)?;
     if outer.upper.next_header == next_header::FRAGMENT {
         match reassemble(aftr, packet, &outer, now)? {
             Some(whole) => outer = whole,
@@ -41,8 +56,13 @@ fn outer_from_b4(aftr: &mut Aftr, packet: &mut Packet, now: Instant) -> Result<V
     if outer.upper.next_header != next_header::IPV4 {
         return local::outer(aftr, packet, &outer, now);
     }
-    Ok(inner_from_b4(aftr, packet, &outer, now)
-        .unwrap_or_else(|refusal| aftr.refuse_from_b4(packet, &outer.tunnel, refusal, now)))
+    Ok(carried_from_b4(aftr, packet, &outer, now))
+}
+
+#[inline(always)]
+fn carried_from_b4(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> Verdict {
+    inner_from_b4(aftr, packet, outer, now)
+        .unwrap_or_else(|refusal| aftr.refuse_from_b4(packet, &outer.tunnel, refusal, now))
 }
 
 /// The packet inside: what it may be, where it may go, and who sent it.
@@ -158,8 +178,7 @@ fn translate_from_b4(
     }
 
     translate::rewrite(packet.bytes_mut(), flow, End::Source, *external.ip(), external.port());
-    egress::write_tos(packet, inner.tos);
-    egress::write_identification(packet, identification);
+    egress::write_header(packet, inner.tos, identification);
     aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(Side::B4, inner.datagram, flow, identification, softwire);
     match call {

@@ -85,9 +85,8 @@ pub(super) fn from_b4(
     rewrite_quoted(bytes, &quoted, End::Destination, *external.ip(), external.port());
     if let Some(header) = Ipv4::view_mut(bytes) {
         header.set_source(*external.ip());
-        header.set_tos(inner.tos);
     }
-    egress::write_identification(packet, identification);
+    egress::write_header(packet, inner.tos, identification);
     match home {
         None => Ok(aftr.send_to_internet(packet)),
         Some(home) => {

@@ -128,8 +128,7 @@ fn follow_from_b4(
     };
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
     let external = aftr.mappings.slab[mapping].external();
-    egress::write_tos(packet, inner.tos);
-    egress::write_identification(packet, ports.identification);
+    egress::write_header(packet, inner.tos, ports.identification);
     let Some(called) = called else {
         rewrite_addresses(packet.bytes_mut(), Some(*external.ip()), None);
         return Ok(aftr.send_to_internet(packet));

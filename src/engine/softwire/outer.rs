@@ -28,6 +28,7 @@ pub(in crate::engine) struct Tunnel {
 pub(in crate::engine) struct Outer {
     pub(in crate::engine) tunnel: Tunnel,
     pub(in crate::engine) traffic_class: u8,
+    /// What its header names, or the last one of its chain.
     pub(in crate::engine) upper: Upper,
 }
 
@@ -59,13 +60,17 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
             return Err(refuse_unknown_b4(aftr));
         }
     }
-    let upper = if header.next_header() == next_header::IPV4 {
-        Upper { next_header: next_header::IPV4, offset: ipv6::HEADER, named_at: 6 }
-    } else {
-        extension::walk(packet.bytes()).map_err(refuse_chain)?
-    };
+    let upper = Upper { next_header: header.next_header(), offset: ipv6::HEADER, named_at: 6 };
     let tunnel = Tunnel { b4, aftr: own, aftr_number, softwire };
     Ok(Outer { tunnel, traffic_class: header.traffic_class(), upper })
+}
+
+impl Outer {
+    /// With the chain of extension headers behind it, up to what it carries or is a fragment of.
+    pub(in crate::engine) fn with_chain(self, packet: &Packet) -> Result<Outer, Refusal> {
+        let upper = extension::walk(packet.bytes()).map_err(refuse_chain)?;
+        Ok(Outer { upper, ..self })
+    }
 }
 
 /// A source that is one node's unicast address, reachable from here.
