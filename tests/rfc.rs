@@ -33,7 +33,11 @@ mod icmp;
 mod cgn;
 #[path = "rfc/ports.rs"]
 mod ports;
-#[path = "rfc/hostile.rs"]
-mod hostile;
+#[path = "rfc/hostile_home.rs"]
+mod hostile_home;
+#[path = "rfc/hostile_internet.rs"]
+mod hostile_internet;
+#[path = "rfc/hostile_access.rs"]
+mod hostile_access;
 #[path = "rfc/malformed.rs"]
 mod malformed;
