@@ -153,6 +153,8 @@ port = 80
 prefix = "0.0.0.0/0"
 protocol = "tcp"
 port = 25
+[[policy.deny-from-b4]]
+prefix = "203.0.113.4/32"
 [[policy.deny-from-internet]]
 prefix = "203.0.113.3/32"
 [[nat.external-ip-address-pool]]
@@ -164,7 +166,9 @@ max-subscribers-per-address = 2"#,
     Lines(
         "b4-prefixes = [\"2001:db8:0:a00::/56\", \"2001:db8:0:c00::/54\"]",
         "syn-reject = false",
-        r#"[nat.timers]
+        r#"[icmp]
+enable = false
+[nat.timers]
 hold-down-timeout = 0
 [[nat.external-ip-address-pool]]
 pool-id = 1
