@@ -36,8 +36,12 @@ impl Ledger {
             EventKind::MappingRemoved(record) => {
                 let made = self.mappings.remove(&(record.protocol as u8, record.external));
                 assert_eq!(made, Some(record), "removed as something else than it was made");
-                // The ports of an own range are its subscriber's before and after.
-                if config.nat.deterministic.is_none() && config.nat.hold_down_max.is_none() {
+                // The ports of an own range are its subscriber's before and after; TCP's may be used again at once
+                // when TCP itself ended the last session (REQ-8a, 8b).
+                if record.protocol != Protocol::Tcp
+                    && config.nat.deterministic.is_none()
+                    && config.nat.hold_down_max.is_none()
+                {
                     let seconds = config.nat.timers.hold_down_timeout.into();
                     let until = event.at + Duration::from_secs(seconds);
                     self.held.insert((record.protocol as u8, record.external), until);

@@ -88,8 +88,11 @@ impl Player {
                 Step::Pieces { recipe, outer, unit, order } => {
                     let side = if recipe.from_b4 { Side::B4 } else { Side::Internet };
                     let (whole, pieces) = recipe.cook_pieces(&self.seen, *outer, *unit, *order);
+                    // Pieces of another datagram may wait under the same identification.
+                    let gauges = self.aftr.gauges();
+                    let is_alone = gauges.reassembling + gauges.fragmented == 0;
                     let left: Vec<_> = pieces.iter().flat_map(|piece| self.send(piece, side)).collect();
-                    if !self.is_echo && recipe.edits.is_empty() {
+                    if !self.is_echo && is_alone && recipe.edits.is_empty() {
                         judge::judge_pieces(&whole, &left);
                     }
                 }
@@ -286,6 +289,9 @@ impl Player {
 
     fn fetch_events(&mut self) {
         while let Some(event) = self.aftr.poll_event() {
+            if self.tells {
+                eprintln!("  {event:?}");
+            }
             format!("{event:?}").hash(&mut self.digest);
             self.ledger.note(event, self.now, self.config);
         }
