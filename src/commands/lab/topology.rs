@@ -109,7 +109,9 @@ impl Node {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_fd().as_raw_fd())
     }
 
-    fn configure(
+    /// Gives interfaces addresses and brings them up, adds routes (destination, interface, gateway), and
+    /// makes it a router.
+    pub(crate) fn configure(
         &self,
         addresses: &[(&str, &str)],
         routes: &[(&str, &str, &str)],
@@ -305,7 +307,8 @@ fn access(network: &Node, interface: &str, customer: &Node, prefix: &str, mtu: u
     customer.configure(&[("wan", &format!("{prefix}2/64"))], &[("::/0", "wan", &format!("{prefix}1"))], false)
 }
 
-fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
+/// Connects two hosts by a pair of interfaces, both up.
+pub(crate) fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
     one.run(|| {
         let netlink = Netlink::open()?;
         netlink.add_veth(one_end, other_end, Some(other.namespace.as_fd()))?;

@@ -2,3 +2,5 @@
 
 pub mod namespace;
 pub mod tun;
+pub mod tap;
+pub mod injector;

@@ -1,0 +1,175 @@
+//! What is measured, and what it is measured against: an AFTR's figure says little without that of the
+//! cheapest thing that could be done on the same device, and without the kernel's own.
+
+use std::io::Write as _;
+use std::net::Ipv6Addr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use super::bare_tun::BareTun;
+use super::bed::B4S;
+use super::meters;
+use super::plan::{Access, Plan};
+use crate::commands::lab::gateway::Gateway;
+use crate::commands::lab::topology::Node;
+use crate::engine::Config;
+
+/// The AFTR's address, and that of what stands in its place.
+pub(super) const AFTR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, 1);
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The daemon on a tun.
+    AftrTun,
+    /// A loop that reads from a tun, takes the outer header off or puts one on, and writes.
+    BareTun,
+    /// IPv4 routing by the kernel: no tunnel, no translation.
+    Routing,
+    /// NAT44 by nftables: no tunnel.
+    Masquerade,
+}
+
+impl Kind {
+    /// For tables and documents.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::AftrTun => "aftr-tun",
+            Kind::BareTun => "bare-tun",
+            Kind::Routing => "kernel-routing",
+            Kind::Masquerade => "nftables-masquerade",
+        }
+    }
+
+    /// What it does, in one line.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Kind::AftrTun => "the AFTR of `aftr run`, device tun, one worker",
+            Kind::BareTun => "read from the tun, outer header off or on, write; no table, no check",
+            Kind::Routing => "IPv4 routing by the kernel; no tunnel, no NAT",
+            Kind::Masquerade => "`nft … masquerade`: NAT44 by the kernel; no tunnel",
+        }
+    }
+
+    /// Whether the kernel forwards by itself, on the CPU that the packets arrive on.
+    pub(super) fn is_kernel(self) -> bool {
+        matches!(self, Kind::Routing | Kind::Masquerade)
+    }
+
+    /// How homes reach it.
+    pub(super) fn access(self) -> anyhow::Result<Access> {
+        Ok(if self.is_kernel() { Access::Plain } else { Access::Softwires { aftr: AFTR, b4s: B4S.parse()? } })
+    }
+
+    /// Why it cannot be on this host, if so.
+    pub(super) fn missing(self) -> Option<String> {
+        if self != Kind::Masquerade {
+            return None;
+        }
+        let found = Command::new("nft").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.err().map(|error| format!("`nft` cannot be run ({error}); package nftables"))
+    }
+}
+
+/// A running one. It stops when it is dropped.
+pub(super) struct Forwarder {
+    pub(super) kind: Kind,
+    /// Its threads, for their CPU time; none when the kernel forwards.
+    pub(super) threads: Vec<i32>,
+    running: Running,
+}
+
+enum Running {
+    Aftr(Gateway),
+    Bare(BareTun),
+    Kernel(Node),
+}
+
+impl Forwarder {
+    /// Starts one on `router`, whose threads run on `cpu`, large enough for `plan`.
+    pub(super) fn start(kind: Kind, router: Node, plan: &Plan, cpu: usize) -> anyhow::Result<Forwarder> {
+        let before = meters::threads();
+        let running = meters::on_cpu(cpu, || {
+            anyhow::Ok(match kind {
+                Kind::AftrTun => Running::Aftr(Gateway::start(router, configuration(plan)?)?),
+                Kind::BareTun => Running::Bare(BareTun::start(router)?),
+                Kind::Routing => Running::Kernel(router),
+                Kind::Masquerade => {
+                    masquerade(&router)?;
+                    Running::Kernel(router)
+                }
+            })
+        })
+        .with_context(|| kind.name())?;
+        let threads = if kind.is_kernel() { Vec::new() } else { meters::threads() };
+        let threads = threads.into_iter().filter(|thread| !before.contains(thread)).collect();
+        Ok(Forwarder { kind, threads, running })
+    }
+
+    /// The host that it runs on.
+    pub(super) fn node(&self) -> &Node {
+        match &self.running {
+            Running::Aftr(gateway) => gateway.node(),
+            Running::Bare(bare) => bare.node(),
+            Running::Kernel(node) => node,
+        }
+    }
+
+    /// What it says about packets that it dropped, if it can say something.
+    pub(super) fn complaint(&self) -> String {
+        let Running::Aftr(gateway) = &self.running else { return String::new() };
+        let Ok(snapshot) = gateway.snapshot() else { return "; the AFTR gives no answer".into() };
+        let counters: Vec<String> = snapshot
+            .counters
+            .named()
+            .filter(|&(_, count)| count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        format!("; the AFTR counted: {}; could not send {}", counters.join(", "), snapshot.losses.unsent)
+    }
+}
+
+/// Four port sets for each B4, and tables with room for every flow.
+pub(super) fn configuration(plan: &Plan) -> anyhow::Result<Config> {
+    const B4S_PER_ADDRESS: u32 = 31;
+    let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
+    let prefix = 32 - addresses.trailing_zeros();
+    let (b4s, entries) = (plan.b4s, plan.flows.max(1024));
+    let text = format!(
+        r#"
+        [softwire]
+        aftr-ipv6-addr = ["{AFTR}"]
+        b4-prefixes = ["{B4S}"]
+        subscriber-mask-v6 = 64
+        access-mtu = 1540
+        [nat]
+        port-quota = {{ new-mappings-per-second = 1000000, new-mappings-burst = 1000000 }}
+        [[nat.external-ip-address-pool]]
+        pool-id = 1
+        external-ip-pool = ["198.18.0.0/{prefix}"]
+        [nat.mapping-limits]
+        limit-subscribers = {b4s}
+        limit-port-mappings = {entries}
+        limit-sessions = {entries}
+        [dataplane]
+        manage-host = true
+        "#
+    );
+    Config::parse(&text).map_err(|errors| anyhow::anyhow!("the bench's configuration: {errors:?}"))
+}
+
+fn masquerade(router: &Node) -> anyhow::Result<()> {
+    const RULES: &str = "table ip bench {\n chain leave {\n  type nat hook postrouting priority 100;\n  \
+                         oifname \"internet\" masquerade\n }\n}\n";
+    router.run(|| {
+        let mut nft =
+            Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        nft.stdin.take().context("no pipe")?.write_all(RULES.as_bytes())?;
+        let ended = nft.wait_with_output()?;
+        if !ended.status.success() {
+            bail!("nft: {}", String::from_utf8_lossy(&ended.stderr).trim());
+        }
+        Ok(())
+    })?
+}

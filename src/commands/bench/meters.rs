@@ -1,0 +1,105 @@
+//! CPU time and CPUs.
+//!
+//! A thread's time is what the scheduler counts for it. Where the kernel does not account for interrupts by
+//! themselves (most do not), that includes the packets that it forwards in softirq context while the
+//! thread's system call ends, or in an interrupt that hits the thread; what ksoftirqd forwards is counted
+//! for ksoftirqd. Whose packets those were cannot be told.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The CPU time that a thread of this process has used; zero when it has ended.
+pub(super) fn thread_time(thread: i32) -> Duration {
+    run_time(&format!("/proc/self/task/{thread}/schedstat"))
+}
+
+/// The number of the calling thread.
+pub(super) fn this_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// The threads of this process.
+pub(super) fn threads() -> Vec<i32> {
+    numbers("/proc/self/task")
+}
+
+/// What a thread is called.
+pub(super) fn thread_name(thread: i32) -> String {
+    fs::read_to_string(format!("/proc/self/task/{thread}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// The kernel's own packet threads.
+pub(super) struct Softirqs(Vec<i32>);
+
+impl Softirqs {
+    /// Finds them; none in a container that does not show the host's processes.
+    pub(super) fn find() -> Softirqs {
+        let is_one = |process: &i32| {
+            fs::read_to_string(format!("/proc/{process}/comm"))
+                .is_ok_and(|name| name.starts_with("ksoftirqd/"))
+        };
+        Softirqs(numbers("/proc").into_iter().filter(is_one).collect())
+    }
+
+    /// Whether there is something to read.
+    pub(super) fn are_visible(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// CPU time of all of them together.
+    pub(super) fn time(&self) -> Duration {
+        self.0.iter().map(|process| run_time(&format!("/proc/{process}/schedstat"))).sum()
+    }
+}
+
+fn numbers(folder: &str) -> Vec<i32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The first field of a `schedstat`, in nanoseconds.
+fn run_time(path: &str) -> Duration {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    Duration::from_nanos(text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
+/// Where threads run: senders and what they set off on one CPU, the forwarder on another, everything else on
+/// a third if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cpus {
+    pub(super) generator: usize,
+    pub(super) forwarder: usize,
+    pub(super) rest: usize,
+}
+
+impl Cpus {
+    /// Chooses among the CPUs that this process may use.
+    pub(super) fn choose() -> Cpus {
+        let allowed = sched_getaffinity(None).unwrap_or_default();
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        let generator = usable.next().unwrap_or(0);
+        let forwarder = usable.next().unwrap_or(generator);
+        let rest = usable.next().unwrap_or(generator);
+        Cpus { generator, forwarder, rest }
+    }
+}
+
+/// Runs `work` on a CPU; threads that it makes stay there. Where that is not allowed it runs anywhere.
+pub(super) fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
+    let before = sched_getaffinity(None);
+    pin(cpu);
+    let result = work();
+    if let Ok(before) = before {
+        let _ = sched_setaffinity(None, &before);
+    }
+    result
+}
+
+/// Keeps the calling thread on a CPU.
+pub(super) fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    let _ = sched_setaffinity(None, &set);
+}
