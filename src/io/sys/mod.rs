@@ -1,6 +1,8 @@
 //! System calls that the compiler cannot check: nothing else in this crate is `unsafe`.
 
 pub mod namespace;
+pub mod packet_ring;
+pub mod packet_socket;
 pub mod tun;
 pub mod tap;
 pub mod injector;
