@@ -1,13 +1,19 @@
 //! Sends the frames of a plan: as fast as they go, or at a rate.
 
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock;
 use super::frames::Frames;
 use super::meters;
-use crate::io::sys::injector::{BATCH, Injector};
+use crate::io::sys::packet_ring::{RingSize, TransmitRing};
 
+/// Frames handed over with one system call.
+const BATCH: usize = 64;
+/// Frames of the ring. The kernel gives a slot back before the packet is gone: it may wait in the queue of a
+/// tun by then, and its octets are still those of the slot. More than wait anywhere.
+const SLOTS: usize = 8192;
 /// Shorter pauses are waited for without sleeping: a sleeper wakes too late.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 
@@ -32,7 +38,7 @@ pub(super) enum Until {
 /// What a sender has done so far, for others to read.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Given to the interface.
+    /// Given to the interface, with those that it did not take.
     pub(super) sent: AtomicU64,
     /// Not taken by the interface.
     pub(super) refused: AtomicU64,
@@ -41,9 +47,17 @@ pub(super) struct Progress {
     pub(super) stop: AtomicBool,
 }
 
+/// A ring to send `frames` on an interface.
+///
+/// # Errors
+/// As [`TransmitRing::open`].
+pub(super) fn open(interface: u32, frames: &Frames) -> io::Result<TransmitRing> {
+    TransmitRing::open(interface, RingSize { frame: frames.length(), slots: SLOTS })
+}
+
 /// One sender.
 pub(super) struct Generator<'a> {
-    pub(super) injector: Injector,
+    pub(super) ring: TransmitRing,
     pub(super) frames: &'a Frames,
     /// Flows in the order to send them, over and over.
     pub(super) order: &'a [u32],
@@ -55,7 +69,7 @@ pub(super) struct Generator<'a> {
 
 impl Generator<'_> {
     /// Sends on the calling thread until it is done.
-    pub(super) fn run(mut self, progress: &Progress) -> std::io::Result<()> {
+    pub(super) fn run(mut self, progress: &Progress) -> io::Result<()> {
         progress.thread.store(meters::this_thread(), Ordering::Relaxed);
         let start = clock::now();
         let most = match self.until {
@@ -73,23 +87,45 @@ impl Generator<'_> {
                 }
             };
             let due = due.min(most - number);
-            let mut refused = 0;
             for _ in 0..due {
                 let flow = self.order[number as usize % self.order.len()];
                 number += 1;
-                refused += self.push(flow, number)?;
+                self.write(flow, number, progress)?;
             }
-            refused += self.injector.flush()?;
-            progress.sent.fetch_add(u64::from(due) - refused as u64, Ordering::Relaxed);
-            progress.refused.fetch_add(refused as u64, Ordering::Relaxed);
+            self.send(progress)?;
+            progress.sent.fetch_add(due.into(), Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn push(&mut self, flow: u32, number: u32) -> std::io::Result<usize> {
+    fn write(&mut self, flow: u32, number: u32, progress: &Progress) -> io::Result<()> {
         let sent = if number & self.unstamped == 0 { clock::wall() } else { Duration::ZERO };
-        let frames = self.frames;
-        self.injector.push(frames.length(), |buffer| frames.write(buffer, flow, number, sent))
+        let length = self.frames.length();
+        loop {
+            if let Some(slot) = self.ring.reserve() {
+                self.frames.write(&mut slot[..length], flow, number, sent);
+                break;
+            }
+            // Every slot is on its way.
+            self.send(progress)?;
+            std::thread::yield_now();
+        }
+        self.ring.commit(length);
+        Ok(())
+    }
+
+    /// Sends what is written. A frame that the interface does not take is gone.
+    fn send(&self, progress: &Progress) -> io::Result<()> {
+        loop {
+            match self.ring.kick() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    progress.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

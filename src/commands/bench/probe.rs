@@ -9,8 +9,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use socket2::SockFilter;
-
+use crate::io::sys::packet_socket::{Instruction, instruction};
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use crate::wire::ipv6::{self, Ipv6, next_header};
 use crate::wire::udp::{self, Udp};
@@ -85,17 +84,17 @@ pub(super) fn in_frame(frame: &[u8], mark: Mark) -> Option<(Probe, SocketAddrV4)
 
 /// A classic BPF program that takes frames with a probe of `mark` whose number has none of the bits of
 /// `skipped`: with 63, one in 64. It looks where headers without options put the probe.
-pub(super) fn filter(mark: Mark, skipped: u32) -> [SockFilter; 14] {
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP: u16 = 0x05;
-    const IF_EQUAL: u16 = 0x15;
-    const AND: u16 = 0x54;
-    const RETURN: u16 = 0x06;
+pub(super) fn filter(mark: Mark, skipped: u32) -> [Instruction; 14] {
+    const LOAD_HALF: u32 = 0x28;
+    const LOAD_WORD: u32 = 0x20;
+    const JUMP: u32 = 0x05;
+    const IF_EQUAL: u32 = 0x15;
+    const AND: u32 = 0x54;
+    const RETURN: u32 = 0x06;
     let plain = (ETHERNET + ipv4::HEADER + udp::HEADER) as u32;
     let inside = plain + ipv6::HEADER as u32;
-    let step = |code, value| SockFilter::new(code, 0, 0, value);
-    let unless_equal = |value, skip| SockFilter::new(IF_EQUAL, 0, skip, value);
+    let step = |operation, operand| instruction(operation, operand, 0, 0);
+    let unless_equal = |operand, skip| instruction(IF_EQUAL, operand, 0, skip);
     [
         step(LOAD_HALF, 12),
         unless_equal(ETHERTYPE_IPV4.into(), 4),

@@ -1,15 +1,18 @@
 //! Looks at what arrives: how much, in which order, how late, and under which name each flow is seen.
 
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::clock;
 use super::probe::{self, Mark};
-use crate::io::sys::tap::Tap;
+use crate::io::sys::packet_ring::{ReceiveRing, RingSize};
 
-/// Octets that may wait to be looked at.
-pub(super) const ROOM: usize = 64 << 20;
+/// Frames that may wait to be looked at.
+const SLOTS: usize = 8192;
+/// Octets of the longest frame: a jumbo frame is not sent.
+const FRAME: usize = 1600;
 /// How often the sink looks.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// Nothing more comes when nothing has come for so long.
@@ -65,12 +68,32 @@ impl Arrivals {
     }
 }
 
+/// A ring of the frames of a measurement that come to an interface; of their numbers, those without any of
+/// the bits of `skipped`.
+///
+/// # Errors
+/// As [`ReceiveRing::open`].
+pub(super) fn open(interface: u32, mark: Mark, skipped: u32) -> io::Result<ReceiveRing> {
+    let size = RingSize { frame: FRAME, slots: SLOTS };
+    ReceiveRing::open(interface, libc::ETH_P_ALL as u16, size, &probe::filter(mark, skipped))
+}
+
 /// Looks until `ended` is set and then nothing comes any more. Gives up a little later in any case.
-pub(super) fn watch(mut tap: Tap, flows: u32, mark: Mark, ended: &AtomicBool) -> std::io::Result<Arrivals> {
+pub(super) fn watch(
+    mut ring: ReceiveRing,
+    flows: u32,
+    mark: Mark,
+    ended: &AtomicBool,
+) -> io::Result<Arrivals> {
     let mut arrivals = Arrivals::of_flows(flows);
     let mut last_packet = clock::now();
     loop {
-        while tap.receive(|frame, at| arrivals.note(frame, at, mark))? > 0 {
+        while ring.next_frame().is_some() {
+            let at = ring.stamp();
+            if let Some(frame) = ring.next_frame() {
+                arrivals.note(frame.bytes, at, mark);
+            }
+            ring.release();
             last_packet = clock::now();
         }
         if ended.load(Ordering::Relaxed) && last_packet.elapsed() > QUIET {
@@ -78,7 +101,7 @@ pub(super) fn watch(mut tap: Tap, flows: u32, mark: Mark, ended: &AtomicBool) ->
         }
         std::thread::sleep(INTERVAL);
     }
-    arrivals.overrun = tap.lost()?;
+    arrivals.overrun = ring.take_losses()?;
     arrivals.times.sort_unstable();
     Ok(arrivals)
 }

@@ -8,13 +8,12 @@ use anyhow::{Context as _, bail};
 
 use super::bed::{Port, Ports};
 use super::frames::{Frames, Hop};
-use super::generator::{Generator, Pace, Progress, Until};
+use super::generator::{self, Generator, Pace, Progress, Until};
 use super::meters::{self, Cpus};
 use super::plan::Plan;
 use super::probe::{self, Mark};
 use super::sink::{self, Arrivals};
-use crate::io::sys::injector::Injector;
-use crate::io::sys::tap::Tap;
+use crate::io::sys::packet_ring::TransmitRing;
 
 /// Where packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,16 +94,16 @@ impl Stand {
         let mark = next_mark();
         let (from, to) = self.ends(load.way);
         let frames = self.frames(load.way, load.size, mark, from.hop)?;
-        let tap = to.run(|| Tap::open(to.index, &probe::filter(mark, load.skipped), sink::ROOM))?;
-        let tap = tap.with_context(|| format!("cannot look at {}", to.name))?;
+        let watched = to.run(|| sink::open(to.index, mark, load.skipped))?;
+        let watched = watched.with_context(|| format!("cannot look at {}", to.name))?;
         let (ended, progress) = (AtomicBool::new(false), Progress::default());
         let arrivals = std::thread::scope(|scope| {
             let sink = scope.spawn(|| {
                 meters::pin(self.cpus.rest);
-                sink::watch(tap, self.plan.flows, mark, &ended)
+                sink::watch(watched, self.plan.flows, mark, &ended)
             });
             let generator = Generator {
-                injector: injector(from, &frames)?,
+                ring: ring(from, &frames)?,
                 frames: &frames,
                 order,
                 pace: load.pace,
@@ -140,10 +139,10 @@ impl Stand {
             let senders = ways.iter().zip(&frames).zip(&progress).map(|((&way, frames), progress)| {
                 let (order, cpu) = (self.order.as_slice(), self.cpus.generator);
                 let (pace, until) = (Pace::Flood, Until::Stopped);
-                let injector = injector(self.ends(way).0, frames)?;
+                let ring = ring(self.ends(way).0, frames)?;
                 anyhow::Ok(scope.spawn(move || {
                     meters::pin(cpu);
-                    Generator { injector, frames, order, pace, until, unstamped: u32::MAX }.run(progress)
+                    Generator { ring, frames, order, pace, until, unstamped: u32::MAX }.run(progress)
                 }))
             });
             let senders = senders.collect::<anyhow::Result<Vec<_>>>();
@@ -165,9 +164,8 @@ impl Stand {
     }
 }
 
-fn injector(port: &Port, frames: &Frames) -> anyhow::Result<Injector> {
-    port.run(|| Injector::open(port.index, frames.length()))?
-        .with_context(|| format!("cannot send on {}", port.name))
+fn ring(port: &Port, frames: &Frames) -> anyhow::Result<TransmitRing> {
+    port.run(|| generator::open(port.index, frames))?.with_context(|| format!("cannot send on {}", port.name))
 }
 
 /// No two measurements of a process have the same, until there were 65536.

@@ -4,5 +4,3 @@ pub mod namespace;
 pub mod packet_ring;
 pub mod packet_socket;
 pub mod tun;
-pub mod tap;
-pub mod injector;

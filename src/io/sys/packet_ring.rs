@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::packet_socket::{self, Instruction, set};
 
@@ -154,6 +155,13 @@ impl ReceiveRing {
                 Extent::Whole
             },
         })
+    }
+
+    /// When the kernel put the frame of the last [`ReceiveRing::next_frame`] into the ring, since 1970.
+    #[must_use]
+    pub fn stamp(&self) -> Duration {
+        let header = self.memory.slot(self.next).header();
+        Duration::new(header.tp_sec.into(), header.tp_nsec)
     }
 
     /// Gives the slot of the last [`ReceiveRing::next_frame`] back.
