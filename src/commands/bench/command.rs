@@ -3,52 +3,136 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::forwarders::{Forwarder, Kind};
+use clap::ValueEnum;
+
+use super::forwarders::Kind;
+use super::generator::Pace;
 use super::meters::Cpus;
-use super::plan::Plan;
-use super::stand::{Stand, Way};
-use super::{bed, figures};
+use super::plan::MOST_PER_B4;
+use super::report::{self, About};
+use super::scenes::{self, Order};
+use super::stand::Way;
+use super::table::Style;
 use crate::commands::lab::topology::Topology;
 
 /// Arguments of `aftr bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// The device of the AFTR
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "tun")]
+    device: Device,
     /// B4s
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     b4s: u32,
     /// Flows of all B4s together
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     flows: u32,
+    /// Inner packets, in octets; several are measured one after the other
+    #[arg(long, value_name = "OCTETS", value_delimiter = ',', default_values_t = [46, 1400], value_parser = clap::value_parser!(u16).range(46..=1500))]
+    size: Vec<u16>,
+    /// Where packets come from [default: each, and both at once]
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    direction: Option<Direction>,
+    /// Flows opened per second where every packet opens one [default: as fast as they go]
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    new_flows: Option<u32>,
+    /// TCP streams, where there are several
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    streams: u16,
+    /// Of each measurement
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    seconds: f64,
+    /// Rounds; medians are shown
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// One short round of everything: to see that it works, not how well
+    #[arg(long)]
+    short: bool,
+    /// One JSON document with every round instead of tables
+    #[arg(long)]
+    json: bool,
+    /// The tables as Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
-/// Measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Device {
+    Tun,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Direction {
+    #[value(alias = "up")]
+    FromB4,
+    #[value(alias = "down")]
+    FromInternet,
+    Both,
+}
+
+/// Flows opened in one measurement.
+const NEW_FLOWS: u32 = 200_000;
+
+/// Measures, and prints what was found.
 ///
 /// # Errors
 /// What this host lacks.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let order = order(&arguments)?;
     Topology::isolate()?;
-    let cpus = Cpus::choose();
-    for kind in [Kind::AftrTun, Kind::BareTun, Kind::Routing, Kind::Masquerade] {
-        if let Some(why) = kind.missing() {
-            println!("SKIPPED: {}: {why}", kind.name());
-            continue;
-        }
-        let plan = Plan { access: kind.access()?, b4s: arguments.b4s, flows: arguments.flows };
-        let (ports, router) = bed::build()?;
-        let forwarder = Forwarder::start(kind, router, &plan, cpus.forwarder)?;
-        let mut stand = Stand::new(ports, plan, cpus);
-        let learned = stand.learn();
-        if let Err(error) = learned {
-            println!("{error:#}{}", forwarder.complaint());
-        }
-        for ways in [&[Way::FromB4][..], &[Way::FromInternet], &[Way::FromB4, Way::FromInternet]] {
-            let t = figures::throughput(&stand, ways, 46, Duration::from_secs(1), &forwarder.threads, None)?;
-            println!("{} {ways:?} {t:.0?}", kind.name());
-        }
-        for rate in [1000.0, 100_000.0] {
-            let q = figures::quality(&stand, Way::FromB4, 46, rate, Duration::from_secs(1))?;
-            println!("{} {q:?}", kind.name());
-        }
+    let mut about = About::this_host(order.cpus);
+    (about.b4s, about.flows, about.rounds) = (order.b4s, order.flows, order.rounds);
+    (about.seconds, about.streams) = (order.time.as_secs_f64(), order.streams);
+    let results = scenes::play(&order, |what| eprintln!("aftr bench: {what}"))?;
+    if arguments.json {
+        println!("{}", report::json(&about, &results)?);
+    } else {
+        let style = if arguments.markdown { Style::Markdown } else { Style::Terminal };
+        println!("{}", report::text(&about, &results, &order.kinds, style));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn order(arguments: &Arguments) -> anyhow::Result<Order> {
+    let (b4s, flows, rounds) =
+        if arguments.short { (8, 64, 1) } else { (arguments.b4s, arguments.flows, arguments.rounds) };
+    anyhow::ensure!(
+        flows.div_ceil(b4s) <= MOST_PER_B4,
+        "{flows} flows are more than {MOST_PER_B4} for each of {b4s} B4s: more B4s, or fewer flows"
+    );
+    anyhow::ensure!((0.05..=3600.0).contains(&arguments.seconds), "--seconds takes 0.05 to 3600");
+    let seconds = if arguments.short { 0.2 } else { arguments.seconds };
+    let (new_flows, new_pace) = match arguments.new_flows {
+        _ if arguments.short => (2000, Pace::Rate(20_000.0)),
+        Some(rate) => (((f64::from(rate) * seconds) as u32).clamp(1, 2_000_000), Pace::Rate(rate.into())),
+        None => (NEW_FLOWS, Pace::Flood),
+    };
+    let directions = match arguments.direction {
+        Some(Direction::FromB4) => vec![vec![Way::FromB4]],
+        Some(Direction::FromInternet) => vec![vec![Way::FromInternet]],
+        Some(Direction::Both) => vec![vec![Way::FromB4, Way::FromInternet]],
+        None => vec![vec![Way::FromB4], vec![Way::FromInternet], vec![Way::FromB4, Way::FromInternet]],
+    };
+    let sizes =
+        if arguments.short { vec![46] } else { arguments.size.iter().copied().map(usize::from).collect() };
+    Ok(Order {
+        kinds: kinds(arguments.device),
+        b4s,
+        flows,
+        sizes,
+        directions,
+        new_flows,
+        new_pace,
+        streams: if arguments.short { 2 } else { arguments.streams.into() },
+        time: Duration::from_secs_f64(seconds),
+        rounds,
+        cpus: Cpus::choose(),
+    })
+}
+
+/// The AFTR and what it is measured beside.
+fn kinds(device: Device) -> Vec<Kind> {
+    match device {
+        Device::Tun => vec![Kind::AftrTun, Kind::BareTun, Kind::Routing, Kind::Masquerade],
+    }
 }

@@ -15,6 +15,10 @@ use super::stand::{Load, Stand, Way};
 
 /// Before counting begins, queues fill.
 const RUN_UP: Duration = Duration::from_millis(150);
+/// How often the arrival of new flows is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// Nothing more comes when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(100);
 /// More packets per second are looked at by samples.
 const MOST_LOOKED_AT: f64 = 60_000.0;
 
@@ -60,6 +64,20 @@ pub(super) struct Quality {
     pub(super) p99: f64,
     pub(super) p999: f64,
     pub(super) longest: f64,
+}
+
+/// What becomes of packets each of which opens a flow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(super) struct NewFlows {
+    /// Flows that were opened.
+    pub(super) opened: u64,
+    /// Those whose packet arrived.
+    pub(super) arrived: u64,
+    /// New flows per second, from the first packet sent to the last that arrived.
+    pub(super) per_second: f64,
+    /// CPU time of the forwarder's threads, or of the sender and ksoftirqd where the kernel forwards, for
+    /// each that arrived, in nanoseconds.
+    pub(super) ns: f64,
 }
 
 /// The counters at one moment.
@@ -145,5 +163,39 @@ pub(super) fn quality(
         p99: micros(0.99),
         p999: micros(0.999),
         longest: micros(1.0),
+    })
+}
+
+/// Opens every flow of the stand's plan once; `threads` are the forwarder's.
+pub(super) fn new_flows(stand: &Stand, threads: &[i32], pace: Pace) -> anyhow::Result<NewFlows> {
+    let mut received = stand.ends(Way::FromB4).1.received()?;
+    let softirqs = Softirqs::find();
+    let forwarder = || threads.iter().copied().map(meters::thread_time).sum::<Duration>();
+    let (before, before_softirqs, first) = (forwarder(), softirqs.time(), received.count()?);
+    let start = clock::now();
+    let (mut last, mut last_at) = (first, start);
+    let (opened, sender) = stand.opened(pace, |is_sending| {
+        // Until nothing has come for a while.
+        while is_sending() || last_at.elapsed() < QUIET {
+            let count = received.count()?;
+            if count > last {
+                (last, last_at) = (count, clock::now());
+            }
+            sleep(LOOK);
+        }
+        anyhow::Ok(())
+    })?;
+    let arrived = last - first;
+    let spent = if threads.is_empty() {
+        sender + softirqs.time().saturating_sub(before_softirqs)
+    } else {
+        forwarder().saturating_sub(before)
+    };
+    let (seconds, count) = ((last_at - start).as_secs_f64(), arrived.max(1) as f64);
+    Ok(NewFlows {
+        opened,
+        arrived,
+        per_second: if seconds > 0.0 { arrived as f64 / seconds } else { 0.0 },
+        ns: spent.as_secs_f64() * 1e9 / count,
     })
 }

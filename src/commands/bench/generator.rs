@@ -11,8 +11,7 @@ use crate::io::sys::packet_ring::{RingSize, TransmitRing};
 
 /// Frames handed over with one system call.
 const BATCH: usize = 64;
-/// Frames of the ring. The kernel gives a slot back before the packet is gone: it may wait in the queue of a
-/// tun by then, and its octets are still those of the slot. More than wait anywhere.
+/// Frames of the ring: more than wait anywhere on the way.
 const SLOTS: usize = 8192;
 /// Shorter pauses are waited for without sleeping: a sleeper wakes too late.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);

@@ -17,6 +17,11 @@ mod links;
 mod bed;
 mod forwarders;
 mod bare_tun;
+mod tcp;
+mod scenes;
+mod results;
+mod table;
+mod report;
 mod command;
 
 pub use command::{Arguments, run};

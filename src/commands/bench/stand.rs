@@ -3,8 +3,10 @@
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 
 use super::bed::{Port, Ports};
 use super::frames::{Frames, Hop};
@@ -16,7 +18,8 @@ use super::sink::{self, Arrivals};
 use crate::io::sys::packet_ring::TransmitRing;
 
 /// Where packets come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Way {
     FromB4,
     FromInternet,
@@ -153,6 +156,33 @@ impl Stand {
             }
             result.context("nothing was sent")
         })
+    }
+
+    /// Sends the first packet of every flow from its home, while `work` runs, which can ask whether that goes
+    /// on. Gives how many there were and the sender's CPU time.
+    pub(super) fn opened(
+        &self,
+        pace: Pace,
+        work: impl FnOnce(&dyn Fn() -> bool) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(u64, Duration)> {
+        let from = &self.ports.b4s;
+        let frames = self.frames(Way::FromB4, probe::SMALLEST, next_mark(), from.hop)?;
+        let (progress, is_done) = (Progress::default(), AtomicBool::new(false));
+        let until = Until::Count(self.plan.flows);
+        let ring = ring(from, &frames)?;
+        let spent = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                meters::pin(self.cpus.generator);
+                let generator =
+                    Generator { ring, frames: &frames, order: &self.order, pace, until, unstamped: u32::MAX };
+                let sent = generator.run(&progress);
+                is_done.store(true, Ordering::Relaxed);
+                sent.map(|()| meters::thread_time(meters::this_thread()))
+            });
+            work(&|| !is_done.load(Ordering::Relaxed))?;
+            anyhow::Ok(sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??)
+        })?;
+        Ok((progress.sent.load(Ordering::Relaxed), spent))
     }
 
     fn frames(&self, way: Way, size: usize, mark: Mark, hop: Hop) -> anyhow::Result<Frames> {
