@@ -3,17 +3,14 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use zerocopy::IntoBytes as _;
 
-use super::bed::B4S;
-use super::forwarders::AFTR;
-use super::plan::{Access, Plan};
+use super::bare::{Bare, wait};
+use super::forwarders::{AFTR, first_b4};
 use crate::commands::lab::topology::Node;
 use crate::daemon::Netlink;
 use crate::io::sys;
@@ -22,44 +19,12 @@ use crate::wire::ipv6::{self, Ipv6, next_header};
 const INTERFACE: &str = "bare0";
 /// As the daemon sets it.
 const QUEUE_LENGTH: u32 = 2048;
-/// How often the loop looks whether it is to stop, when nothing comes.
-const STOP_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// A running loop. It stops when it is dropped.
-pub(super) struct BareTun {
-    node: Node,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl BareTun {
-    /// Makes the tun on `node`, and routes to it what an AFTR would get.
-    pub(super) fn start(node: Node) -> anyhow::Result<BareTun> {
-        let queue = node.run(open)??;
-        let plan = Plan { access: Access::Softwires { aftr: AFTR, b4s: B4S.parse()? }, b4s: 1, flows: 1 };
-        let b4 = plan.flow(0).b4.context("a B4")?;
-        let header = Ipv6::new(AFTR, b4, next_header::IPV4, 0, 64, 0, 0);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("bare-tun".into())
-            .spawn(move || run(&queue, &header, &stopped))?;
-        Ok(BareTun { node, stop, thread: Some(thread) })
-    }
-
-    /// The host that it runs on.
-    pub(super) fn node(&self) -> &Node {
-        &self.node
-    }
-}
-
-impl Drop for BareTun {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// Makes the tun on `node`, routes to it what an AFTR would get, and starts the loop.
+pub(super) fn start(node: Node) -> anyhow::Result<Bare> {
+    let queue = node.run(open)??;
+    let header = Ipv6::new(AFTR, first_b4()?, next_header::IPV4, 0, 64, 0, 0);
+    Ok(Bare::start(node, "bare-tun", move |stop| run(&queue, &header, stop))?)
 }
 
 fn open() -> anyhow::Result<OwnedFd> {
@@ -80,8 +45,7 @@ fn run(queue: &OwnedFd, header: &Ipv6, stop: &AtomicBool) -> io::Result<()> {
         let length = match rustix::io::read(queue, &mut buffer[FRONT..]) {
             Ok(length) => length,
             Err(rustix::io::Errno::AGAIN) => {
-                let mut waiting = [PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN)];
-                let _ = poll(&mut waiting, Some(&STOP_INTERVAL));
+                wait(&mut [PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN)]);
                 continue;
             }
             Err(error) => return Err(error.into()),

@@ -19,7 +19,7 @@ use crate::commands::lab::topology::{Node, link};
 
 /// Largest packet of the access network: an IPv4 packet of 1500 octets in IPv6.
 const ACCESS_MTU: u32 = 1540;
-const NOBODY: Mac = [0x02, 0, 0, 0, 0, 0xee];
+pub(super) const NOBODY: Mac = [0x02, 0, 0, 0, 0, 0xee];
 /// Where everything behind the access network is reached by.
 const ACCESS_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
 const ACCESS_GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);

@@ -18,9 +18,9 @@ use crate::commands::lab::topology::Topology;
 /// Arguments of `aftr bench`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The device of the AFTR
-    #[arg(long, value_enum, value_name = "DEVICE", default_value = "tun")]
-    device: Device,
+    /// The device of the AFTR; several are measured beside each other
+    #[arg(long, value_enum, value_name = "DEVICE", value_delimiter = ',', default_values_t = [Device::Tun])]
+    device: Vec<Device>,
     /// B4s
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     b4s: u32,
@@ -59,6 +59,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Device {
     Tun,
+    Packet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,7 +117,7 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
     let sizes =
         if arguments.short { vec![46] } else { arguments.size.iter().copied().map(usize::from).collect() };
     Ok(Order {
-        kinds: kinds(arguments.device),
+        kinds: kinds(&arguments.device),
         b4s,
         flows,
         sizes,
@@ -131,8 +132,12 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
 }
 
 /// The AFTR and what it is measured beside.
-fn kinds(device: Device) -> Vec<Kind> {
-    match device {
-        Device::Tun => vec![Kind::AftrTun, Kind::BareTun, Kind::Routing, Kind::Masquerade],
-    }
+fn kinds(devices: &[Device]) -> Vec<Kind> {
+    let on = |device: &Device| match device {
+        Device::Tun => [Kind::AftrTun, Kind::BareTun],
+        Device::Packet => [Kind::AftrPacket, Kind::BareRing],
+    };
+    let mut kinds: Vec<Kind> = devices.iter().flat_map(on).collect();
+    kinds.extend([Kind::Routing, Kind::Masquerade]);
+    kinds
 }

@@ -1,16 +1,17 @@
 //! What is measured, and what it is measured against: an AFTR's figure says little without that of the
 //! cheapest thing that could be done on the same device, and without the kernel's own.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::Ipv6Addr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use super::bare_tun::BareTun;
+use super::bare::Bare;
 use super::bed::B4S;
-use super::meters;
 use super::plan::{Access, Plan};
+use super::{bare_ring, bare_tun, meters};
 use crate::commands::lab::gateway::Gateway;
 use crate::commands::lab::topology::Node;
 use crate::engine::Config;
@@ -25,6 +26,10 @@ pub(super) enum Kind {
     AftrTun,
     /// A loop that reads from a tun, takes the outer header off or puts one on, and writes.
     BareTun,
+    /// The daemon on AF_PACKET rings.
+    AftrPacket,
+    /// A loop that takes frames from one ring and writes them into another.
+    BareRing,
     /// IPv4 routing by the kernel: no tunnel, no translation.
     Routing,
     /// NAT44 by nftables: no tunnel.
@@ -37,6 +42,8 @@ impl Kind {
         match self {
             Kind::AftrTun => "aftr-tun",
             Kind::BareTun => "bare-tun",
+            Kind::AftrPacket => "aftr-packet",
+            Kind::BareRing => "bare-ring",
             Kind::Routing => "kernel-routing",
             Kind::Masquerade => "nftables-masquerade",
         }
@@ -47,6 +54,10 @@ impl Kind {
         match self {
             Kind::AftrTun => "the AFTR of `aftr run`, device tun, one worker",
             Kind::BareTun => "read from the tun, outer header off or on, write; no table, no check",
+            Kind::AftrPacket => "the AFTR of `aftr run`, device packet, one worker",
+            Kind::BareRing => {
+                "from one AF_PACKET ring to another, outer header off or on; no table, no check"
+            }
             Kind::Routing => "IPv4 routing by the kernel; no tunnel, no NAT",
             Kind::Masquerade => "`nft … masquerade`: NAT44 by the kernel; no tunnel",
         }
@@ -62,14 +73,46 @@ impl Kind {
         Ok(if self.is_kernel() { Access::Plain } else { Access::Softwires { aftr: AFTR, b4s: B4S.parse()? } })
     }
 
+    /// The cheapest thing that can be done on the same device.
+    pub(super) fn bare(self) -> Option<Kind> {
+        match self {
+            Kind::AftrTun | Kind::BareTun => Some(Kind::BareTun),
+            Kind::AftrPacket | Kind::BareRing => Some(Kind::BareRing),
+            Kind::Routing | Kind::Masquerade => None,
+        }
+    }
+
     /// Why it cannot be on this host, if so.
     pub(super) fn missing(self) -> Option<String> {
-        if self != Kind::Masquerade {
-            return None;
+        match self {
+            Kind::AftrTun | Kind::BareTun => no_tun(),
+            Kind::Masquerade => {
+                let mut nft = Command::new("nft");
+                let tried = nft.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+                tried
+                    .err()
+                    .map(|error| format!("`nft` cannot be run: {error} (Debian: apt install nftables)"))
+            }
+            Kind::AftrPacket | Kind::BareRing | Kind::Routing => None,
         }
-        let found = Command::new("nft").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        found.err().map(|error| format!("`nft` cannot be run ({error}); package nftables"))
     }
+
+    /// Why it cannot carry TCP here, if so.
+    pub(super) fn missing_for_tcp(self) -> Option<String> {
+        match self {
+            Kind::BareRing => Some(
+                "what local TCP sends has no checksum yet and up to 64 KiB; the bare loop takes it as it is"
+                    .into(),
+            ),
+            Kind::AftrTun | Kind::BareTun | Kind::AftrPacket => no_tun().map(|why| format!("the B4: {why}")),
+            Kind::Routing | Kind::Masquerade => None,
+        }
+    }
+}
+
+fn no_tun() -> Option<String> {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    opened.err().map(|error| format!("/dev/net/tun: {error}"))
 }
 
 /// A running one. It stops when it is dropped.
@@ -82,8 +125,9 @@ pub(super) struct Forwarder {
 
 enum Running {
     Aftr(Gateway),
-    Bare(BareTun),
-    Kernel(Node),
+    /// Kept until the end, as is the kernel's host.
+    Bare(#[expect(dead_code, reason = "dropping it stops it")] Bare),
+    Kernel(#[expect(dead_code, reason = "dropping it removes the namespace")] Node),
 }
 
 impl Forwarder {
@@ -92,8 +136,11 @@ impl Forwarder {
         let before = meters::threads();
         let running = meters::on_cpu(cpu, || {
             anyhow::Ok(match kind {
-                Kind::AftrTun => Running::Aftr(Gateway::start(router, configuration(plan)?)?),
-                Kind::BareTun => Running::Bare(BareTun::start(router)?),
+                Kind::AftrTun | Kind::AftrPacket => {
+                    Running::Aftr(Gateway::start(router, configuration(kind, plan)?)?)
+                }
+                Kind::BareTun => Running::Bare(bare_tun::start(router)?),
+                Kind::BareRing => Running::Bare(bare_ring::start(router)?),
                 Kind::Routing => Running::Kernel(router),
                 Kind::Masquerade => {
                     masquerade(&router)?;
@@ -105,15 +152,6 @@ impl Forwarder {
         let threads = if kind.is_kernel() { Vec::new() } else { meters::threads() };
         let threads = threads.into_iter().filter(|thread| !before.contains(thread)).collect();
         Ok(Forwarder { kind, threads, running })
-    }
-
-    /// The host that it runs on.
-    pub(super) fn node(&self) -> &Node {
-        match &self.running {
-            Running::Aftr(gateway) => gateway.node(),
-            Running::Bare(bare) => bare.node(),
-            Running::Kernel(node) => node,
-        }
     }
 
     /// What it says about packets that it dropped, if it can say something.
@@ -130,12 +168,23 @@ impl Forwarder {
     }
 }
 
+/// The B4 that the bare loops send everything to.
+pub(super) fn first_b4() -> anyhow::Result<Ipv6Addr> {
+    let plan = Plan { access: Access::Softwires { aftr: AFTR, b4s: B4S.parse()? }, b4s: 1, flows: 1 };
+    plan.flow(0).b4.context("no B4")
+}
+
 /// Four port sets for each B4, and tables with room for every flow.
-pub(super) fn configuration(plan: &Plan) -> anyhow::Result<Config> {
+fn configuration(kind: Kind, plan: &Plan) -> anyhow::Result<Config> {
     const B4S_PER_ADDRESS: u32 = 31;
     let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
     let prefix = 32 - addresses.trailing_zeros();
     let (b4s, entries) = (plan.b4s, plan.flows.max(1024));
+    let device = if kind == Kind::AftrPacket {
+        "device = \"packet\"\n        interfaces = { b4 = \"access\", internet = \"internet\" }"
+    } else {
+        "device = \"tun\""
+    };
     let text = format!(
         r#"
         [softwire]
@@ -153,6 +202,7 @@ pub(super) fn configuration(plan: &Plan) -> anyhow::Result<Config> {
         limit-port-mappings = {entries}
         limit-sessions = {entries}
         [dataplane]
+        {device}
         manage-host = true
         "#
     );

@@ -70,7 +70,7 @@ pub(super) fn json(about: &About, results: &Results) -> anyhow::Result<String> {
 /// The tables, with what must be known to read them.
 pub(super) fn text(about: &About, results: &Results, kinds: &[Kind], style: Style) -> String {
     let mut parts = vec![introduction(about, results, kinds)];
-    parts.extend(results.throughput.iter().map(|scene| throughput(scene).render(style)));
+    parts.extend(results.throughput.iter().map(|scene| throughput(scene, kinds).render(style)));
     parts.extend(results.quality.iter().map(|scene| quality(scene).render(style)));
     parts.push(new_flows(results).render(style));
     parts.push(tcp(about, results).render(style));
@@ -124,22 +124,18 @@ fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
     lines.join("\n")
 }
 
-/// The forwarders that others are compared with.
-const BARE: Kind = Kind::BareTun;
-const ROUTING: Kind = Kind::Routing;
-
-fn throughput(scene: &ThroughputScene) -> Table {
+fn throughput(scene: &ThroughputScene, kinds: &[Kind]) -> Table {
     let title = format!("{}, packets of {} octets, as many as can be sent", from(&scene.ways), scene.size);
     let header =
         ["", "sent/s", "arrived/s", "lost", "busy", "CPU/packet", "per core", "to bare", "to routing"];
     let mut table = Table::new(title, &header);
-    let cost_of = |kind: Kind| scene.row(kind.name()).map(|row| scene.cost(row));
-    let compared = |kind, cost: f64| match cost_of(kind) {
-        Some(other) if cost > 0.0 => percent(other / cost),
-        _ => "-".into(),
+    let compared = |kind: Option<Kind>, cost: f64| {
+        let other = kind.and_then(|kind| scene.row(kind.name())).map(|row| scene.cost(row));
+        other.filter(|_| cost > 0.0).map_or_else(|| "-".into(), |other| percent(other / cost))
     };
     for row in &scene.rows {
         let cost = scene.cost(row);
+        let bare = kinds.iter().find(|kind| kind.name() == row.forwarder).and_then(|kind| kind.bare());
         let (offered, arrived) = (row.median(|round| round.offered), row.median(|round| round.arrived));
         let own = row.median(|round| round.forwarder_ns * round.arrived / 1e9);
         table.row(vec![
@@ -150,8 +146,8 @@ fn throughput(scene: &ThroughputScene) -> Table {
             if own > 0.0 { percent(own) } else { "-".into() },
             format!("{cost:.0} ns"),
             if cost > 0.0 { count(1e9 / cost) } else { "-".into() },
-            compared(BARE, cost),
-            compared(ROUTING, cost),
+            compared(bare, cost),
+            compared(Some(Kind::Routing), cost),
         ]);
     }
     let alone = Row { forwarder: "sender alone", rounds: scene.sender_alone.clone() };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::bed;
+use super::bed::{self, NOBODY};
 use super::figures;
 use super::forwarders::{Forwarder, Kind};
 use super::frames::Hop;
@@ -46,7 +46,11 @@ struct Candidate {
 impl Candidate {
     fn build(kind: Kind, b4s: u32, flows: u32, cpus: Cpus) -> anyhow::Result<Candidate> {
         let plan = Plan { access: kind.access()?, b4s, flows };
-        let (ports, router) = bed::build()?;
+        let (mut ports, router) = bed::build()?;
+        if kind == Kind::BareRing {
+            // It takes all frames, and the kernel is to drop them: it has nothing else that would.
+            (ports.b4s.hop.to, ports.internet.hop.to) = (NOBODY, NOBODY);
+        }
         let forwarder = Forwarder::start(kind, router, &plan, cpus.forwarder)?;
         Ok(Candidate { forwarder, stand: Stand::new(ports, plan, cpus) })
     }
@@ -62,11 +66,12 @@ impl Candidate {
 /// Measures all of it. `say` is told what is going on.
 pub(super) fn play(order: &Order, say: impl Fn(&str)) -> anyhow::Result<Results> {
     let mut results = Results::default();
-    let kinds = present(order, &mut results);
+    let kinds = present(&order.kinds, "", Kind::missing, &mut results.skipped);
+    let tcp_kinds = present(&kinds, ", TCP", Kind::missing_for_tcp, &mut results.skipped);
     results.throughput = empty_throughput(order, &kinds);
     results.quality = empty_quality(order, &kinds);
     results.new_flows = rows(&kinds);
-    results.tcp = rows(&kinds);
+    results.tcp = rows(&tcp_kinds);
     let mut candidates = kinds
         .iter()
         .map(|&kind| Candidate::build(kind, order.b4s, order.flows, order.cpus))
@@ -95,16 +100,21 @@ pub(super) fn play(order: &Order, say: impl Fn(&str)) -> anyhow::Result<Results>
     Ok(results)
 }
 
-/// Those of the forwarders that this host can have.
-fn present(order: &Order, results: &mut Results) -> Vec<Kind> {
-    let mut kinds = Vec::new();
-    for &kind in &order.kinds {
-        match kind.missing() {
-            Some(why) => results.skipped.push(format!("{}: {why}", kind.name())),
-            None => kinds.push(kind),
+/// Those of the forwarders that this host can have; `skipped` is told of the others.
+fn present(
+    kinds: &[Kind],
+    what: &str,
+    missing: impl Fn(Kind) -> Option<String>,
+    skipped: &mut Vec<String>,
+) -> Vec<Kind> {
+    let is_there = |kind: &&Kind| match missing(**kind) {
+        Some(why) => {
+            skipped.push(format!("{}{what}: {why}", kind.name()));
+            false
         }
-    }
-    kinds
+        None => true,
+    };
+    kinds.iter().filter(is_there).copied().collect()
 }
 
 fn rows<T>(kinds: &[Kind]) -> Vec<Row<T>> {
@@ -139,7 +149,7 @@ fn throughput(order: &Order, candidates: &[Candidate], scenes: &mut [ThroughputS
     for scene in scenes {
         let Some(any) = candidates.last() else { return Ok(()) };
         // An address that is nobody's: the kernel drops the frame as soon as it sees it.
-        let nowhere = Hop { from: [2, 0, 0, 0, 0, 1], to: [2, 0, 0, 0, 0, 0xef] };
+        let nowhere = Hop { from: [2, 0, 0, 0, 0, 1], to: NOBODY };
         let alone = figures::throughput(&any.stand, &scene.ways, scene.size, order.time, &[], Some(nowhere))?;
         scene.sender_alone.push(alone);
         for (candidate, row) in candidates.iter().zip(&mut scene.rows) {
