@@ -19,6 +19,7 @@ use super::links::{Link, Links};
 use super::probe::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::commands::lab::topology::Node;
 use crate::io::sys::packet_ring::{Extent, ReceiveRing, RingSize, TransmitRing};
+use crate::io::sys::packet_socket::instruction;
 use crate::wire::ipv6::{self, Ipv6, next_header};
 
 /// Frames that one side may move before the other has its turn.
@@ -47,7 +48,8 @@ pub(super) fn start(node: Node) -> anyhow::Result<Bare> {
 
 impl Side {
     fn open(link: &Link, ether_type: u16) -> io::Result<Side> {
-        let receive = ReceiveRing::open(link.index, ether_type, SIZE, &[])?;
+        let everything = instruction(libc::BPF_RET, u32::MAX, 0, 0);
+        let receive = ReceiveRing::open(link.index, ether_type, SIZE, &[everything])?;
         let transmit = TransmitRing::open(link.index, SIZE)?;
         Ok(Side { receive, transmit, ethernet: ethernet(NOBODY, link.mac, ether_type) })
     }
