@@ -77,7 +77,7 @@ pub(super) fn play(order: &Order, say: impl Fn(&str)) -> anyhow::Result<Results>
         .map(|&kind| Candidate::build(kind, order.b4s, order.flows, order.cpus))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let tcp_beds =
-        kinds.iter().map(|&kind| TcpBed::build(kind, order.cpus)).collect::<anyhow::Result<Vec<_>>>()?;
+        tcp_kinds.iter().map(|&kind| TcpBed::build(kind, order.cpus)).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 1..=order.rounds {
         let say = |what: &str| say(&format!("round {round} of {}: {what}", order.rounds));
         for candidate in &mut candidates {
