@@ -11,10 +11,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
+use ipnet::Ipv4Net;
 
 use super::frames::{Hop, Mac};
 use super::links::{Links, Received};
-use super::plan::{PLAIN_HOMES, SERVERS};
+use super::plan::PLAIN_HOMES;
 use crate::commands::lab::topology::{Node, link};
 
 /// Largest packet of the access network: an IPv4 packet of 1500 octets in IPv6.
@@ -24,6 +25,8 @@ pub(super) const NOBODY: Mac = [0x02, 0, 0, 0, 0, 0xee];
 const ACCESS_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
 const ACCESS_GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
 const INTERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+/// Where the servers are (RFC 5737).
+pub(super) const SERVERS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24);
 /// The prefix that B4s have their addresses from.
 pub(super) const B4S: &str = "2001:db8:b4::/48";
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::drive::{self, Target};
 use super::forwarders::Kind;
 use super::generator::Pace;
 use super::meters::Cpus;
 use super::plan::MOST_PER_B4;
 use super::report::{self, About};
-use super::scenes::{self, Order};
+use super::rounds::Order;
+use super::scenes;
 use super::stand::Way;
 use super::table::Style;
 use crate::commands::lab::topology::Topology;
@@ -48,6 +50,8 @@ pub struct Arguments {
     /// One short round of everything: to see that it works, not how well
     #[arg(long)]
     short: bool,
+    #[command(flatten)]
+    target: Target,
     /// One JSON document with every round instead of tables
     #[arg(long)]
     json: bool,
@@ -71,6 +75,8 @@ enum Direction {
     Both,
 }
 
+/// Exit status of a command that this host lacks something for.
+const HOST_LACKS: u8 = 3;
 /// Flows opened in one measurement.
 const NEW_FLOWS: u32 = 200_000;
 
@@ -80,16 +86,27 @@ const NEW_FLOWS: u32 = 200_000;
 /// What this host lacks.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let order = order(&arguments)?;
-    Topology::isolate()?;
+    let say = |what: &str| eprintln!("aftr bench: {what}");
     let mut about = About::this_host(order.cpus);
     (about.b4s, about.flows, about.rounds) = (order.b4s, order.flows, order.rounds);
     (about.seconds, about.streams) = (order.time.as_secs_f64(), order.streams);
-    let results = scenes::play(&order, |what| eprintln!("aftr bench: {what}"))?;
+    let (kinds, results) = if arguments.target.is_given() {
+        about.target = Some(arguments.target.describe());
+        (Vec::new(), drive::play(&order, &arguments.target, say)?)
+    } else {
+        if let Err(error) = Topology::isolate() {
+            eprintln!("aftr: {error:#}");
+            return Ok(ExitCode::from(HOST_LACKS));
+        }
+        let kinds = kinds(&arguments.device);
+        let results = scenes::play(&order, &kinds, say)?;
+        (kinds, results)
+    };
     if arguments.json {
         println!("{}", report::json(&about, &results)?);
     } else {
         let style = if arguments.markdown { Style::Markdown } else { Style::Terminal };
-        println!("{}", report::text(&about, &results, &order.kinds, style));
+        println!("{}", report::text(&about, &results, &kinds, style));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,7 +134,6 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
     let sizes =
         if arguments.short { vec![46] } else { arguments.size.iter().copied().map(usize::from).collect() };
     Ok(Order {
-        kinds: kinds(&arguments.device),
         b4s,
         flows,
         sizes,

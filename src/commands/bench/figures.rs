@@ -76,7 +76,7 @@ pub(super) struct NewFlows {
     /// New flows per second, from the first packet sent to the last that arrived.
     pub(super) per_second: f64,
     /// CPU time of the forwarder's threads, or of the sender and ksoftirqd where the kernel forwards, for
-    /// each that arrived, in nanoseconds.
+    /// each that arrived, in nanoseconds; zero for the kernel when the sender keeps to a rate.
     pub(super) ns: f64,
 }
 
@@ -186,10 +186,13 @@ pub(super) fn new_flows(stand: &Stand, threads: &[i32], pace: Pace) -> anyhow::R
         anyhow::Ok(())
     })?;
     let arrived = last - first;
-    let spent = if threads.is_empty() {
+    let spent = if !threads.is_empty() {
+        forwarder().saturating_sub(before)
+    } else if pace == Pace::Flood {
         sender + softirqs.time().saturating_sub(before_softirqs)
     } else {
-        forwarder().saturating_sub(before)
+        // A sender that keeps to a rate spends its time waiting.
+        Duration::ZERO
     };
     let (seconds, count) = ((last_at - start).as_secs_f64(), arrived.max(1) as f64);
     Ok(NewFlows {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 
 use super::bare::Bare;
-use super::bed::B4S;
+use super::bed::{B4S, SERVERS};
 use super::plan::{Access, Plan};
 use super::{bare_ring, bare_tun, meters};
 use crate::commands::lab::gateway::Gateway;
@@ -97,16 +97,15 @@ impl Kind {
         }
     }
 
-    /// Why it cannot carry TCP here, if so.
+    /// Whether TCP can go through it. What a local stack sends has no checksum yet and up to 64 KiB, which
+    /// the bare ring loop would send as it is.
+    pub(super) fn carries_tcp(self) -> bool {
+        self != Kind::BareRing
+    }
+
+    /// Why TCP cannot be measured through it on this host, if so.
     pub(super) fn missing_for_tcp(self) -> Option<String> {
-        match self {
-            Kind::BareRing => Some(
-                "what local TCP sends has no checksum yet and up to 64 KiB; the bare loop takes it as it is"
-                    .into(),
-            ),
-            Kind::AftrTun | Kind::BareTun | Kind::AftrPacket => no_tun().map(|why| format!("the B4: {why}")),
-            Kind::Routing | Kind::Masquerade => None,
-        }
+        if self.is_kernel() { None } else { no_tun().map(|why| format!("the B4: {why}")) }
     }
 }
 
@@ -117,7 +116,6 @@ fn no_tun() -> Option<String> {
 
 /// A running one. It stops when it is dropped.
 pub(super) struct Forwarder {
-    pub(super) kind: Kind,
     /// Its threads, for their CPU time; none when the kernel forwards.
     pub(super) threads: Vec<i32>,
     running: Running,
@@ -151,7 +149,7 @@ impl Forwarder {
         .with_context(|| kind.name())?;
         let threads = if kind.is_kernel() { Vec::new() } else { meters::threads() };
         let threads = threads.into_iter().filter(|thread| !before.contains(thread)).collect();
-        Ok(Forwarder { kind, threads, running })
+        Ok(Forwarder { threads, running })
     }
 
     /// What it says about packets that it dropped, if it can say something.
@@ -170,7 +168,8 @@ impl Forwarder {
 
 /// The B4 that the bare loops send everything to.
 pub(super) fn first_b4() -> anyhow::Result<Ipv6Addr> {
-    let plan = Plan { access: Access::Softwires { aftr: AFTR, b4s: B4S.parse()? }, b4s: 1, flows: 1 };
+    let access = Access::Softwires { aftr: AFTR, b4s: B4S.parse()? };
+    let plan = Plan { access, servers: SERVERS, first_b4: 0, b4s: 1, flows: 1 };
     plan.flow(0).b4.context("no B4")
 }
 

@@ -152,7 +152,7 @@ mod tests {
     fn plan() -> Plan {
         let b4s = "2001:db8:b4::/48".parse().unwrap();
         let access = Access::Softwires { aftr: "2001:db8:aaaa::1".parse().unwrap(), b4s };
-        Plan { access, b4s: 7, flows: 50 }
+        Plan { access, servers: "192.0.2.0/24".parse().unwrap(), first_b4: 0, b4s: 7, flows: 50 }
     }
 
     fn udp_sum(packet: &[u8]) -> u16 {

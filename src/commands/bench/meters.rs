@@ -25,11 +25,6 @@ pub(super) fn threads() -> Vec<i32> {
     numbers("/proc/self/task")
 }
 
-/// What a thread is called.
-pub(super) fn thread_name(thread: i32) -> String {
-    fs::read_to_string(format!("/proc/self/task/{thread}/comm")).unwrap_or_default().trim().to_owned()
-}
-
 /// The kernel's own packet threads.
 pub(super) struct Softirqs(Vec<i32>);
 

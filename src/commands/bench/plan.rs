@@ -9,8 +9,6 @@ use ipnet::{Ipv4Net, Ipv6Net};
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 /// Homes without a softwire need addresses of their own.
 pub(super) const PLAIN_HOMES: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
-/// Where the servers are (RFC 5737).
-pub(super) const SERVERS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24);
 /// Servers that are called.
 const SERVER_COUNT: u32 = 16;
 const SERVER_PORT: u16 = 443;
@@ -31,6 +29,10 @@ pub(super) enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) access: Access,
+    /// Where the servers are.
+    pub(super) servers: Ipv4Net,
+    /// The number of the first home.
+    pub(super) first_b4: u32,
     /// Homes: at least 1.
     pub(super) b4s: u32,
     /// Flows of all homes together: at least 1.
@@ -49,7 +51,7 @@ pub(super) struct Flow {
 impl Plan {
     /// Flow `number` of [`Plan::flows`]. Flows are dealt to the homes one by one, as cards are.
     pub(super) fn flow(&self, number: u32) -> Flow {
-        let (home, port) = (number % self.b4s, (FIRST_PORT + number / self.b4s) as u16);
+        let (home, port) = (self.first_b4 + number % self.b4s, (FIRST_PORT + number / self.b4s) as u16);
         let (b4, host) = match self.access {
             Access::Softwires { b4s, .. } => {
                 let net = b4s.network().to_bits() | u128::from(home) << 64;
@@ -57,13 +59,8 @@ impl Plan {
             }
             Access::Plain => (None, Ipv4Addr::from_bits(PLAIN_HOMES.network().to_bits() + 256 + home)),
         };
-        let server = Ipv4Addr::from_bits(SERVERS.network().to_bits() + 1 + number % SERVER_COUNT);
+        let server = Ipv4Addr::from_bits(self.servers.network().to_bits() + 1 + number % SERVER_COUNT);
         Flow { b4, inside: SocketAddrV4::new(host, port), server: SocketAddrV4::new(server, SERVER_PORT) }
-    }
-
-    /// Flows of the home that has most.
-    pub(super) fn flows_per_b4(&self) -> u32 {
-        self.flows.div_ceil(self.b4s)
     }
 
     /// The flows in random order, the same in every run: a home's packets do not come one after the other.
@@ -83,6 +80,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::commands::bench::bed::SERVERS;
 
     fn key(flow: &Flow) -> (Option<Ipv6Addr>, SocketAddrV4) {
         (flow.b4, flow.inside)
@@ -92,12 +90,12 @@ mod tests {
     fn no_two_flows_are_the_same_and_every_home_has_some() {
         let b4s = "2001:db8:b4::/48".parse().unwrap();
         for access in [Access::Softwires { aftr: Ipv6Addr::LOCALHOST, b4s }, Access::Plain] {
-            let plan = Plan { access, b4s: 300, flows: 1000 };
+            let plan = Plan { access, servers: SERVERS, first_b4: 0, b4s: 300, flows: 1000 };
             let flows: Vec<Flow> = (0..plan.flows).map(|number| plan.flow(number)).collect();
             let different: BTreeSet<_> = flows.iter().map(key).collect();
             assert_eq!(different.len(), 1000);
             let homes: BTreeSet<_> = flows.iter().map(|flow| (flow.b4, *flow.inside.ip())).collect();
-            assert_eq!((homes.len(), plan.flows_per_b4()), (300, 4));
+            assert_eq!(homes.len(), 300);
             assert!(flows.iter().all(|flow| SERVERS.contains(flow.server.ip())));
             assert!(flows.iter().all(|flow| flow.b4.is_none_or(|b4| b4s.contains(&b4))));
         }
@@ -105,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_order_has_every_flow_once() {
-        let plan = Plan { access: Access::Plain, b4s: 1, flows: 500 };
+        let plan = Plan { access: Access::Plain, servers: SERVERS, first_b4: 0, b4s: 1, flows: 500 };
         let order = plan.order();
         assert_ne!(order, (0..500).collect::<Vec<_>>());
         assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 500);

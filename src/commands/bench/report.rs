@@ -28,6 +28,8 @@ pub(super) struct About {
     pub(super) rounds: u32,
     pub(super) seconds: f64,
     pub(super) streams: usize,
+    /// The AFTR that was driven, when it is none of this program's.
+    pub(super) target: Option<String>,
 }
 
 impl About {
@@ -52,6 +54,7 @@ impl About {
             rounds: 0,
             seconds: 0.0,
             streams: 0,
+            target: None,
         }
     }
 }
@@ -73,7 +76,9 @@ pub(super) fn text(about: &About, results: &Results, kinds: &[Kind], style: Styl
     parts.extend(results.throughput.iter().map(|scene| throughput(scene, kinds).render(style)));
     parts.extend(results.quality.iter().map(|scene| quality(scene).render(style)));
     parts.push(new_flows(results).render(style));
-    parts.push(tcp(about, results).render(style));
+    if !results.tcp.is_empty() {
+        parts.push(tcp(about, results).render(style));
+    }
     parts.push(NOTES.into());
     parts.join("\n")
 }
@@ -87,7 +92,8 @@ about the rate without loss.
 Receivers are AF_PACKET and drop at once; the senders' own cost and rate, alone, stand in the last row: a
 forwarder that loses nothing may be limited by them.
 TCP with a softwire goes through a B4 in user space that carries one packet at a time: bare-tun behind the same
-B4 shows its limit. Where the kernel forwards there is no B4 and no tunnel.
+B4 shows its limit. Where the kernel forwards there is no B4 and no tunnel. bare-ring carries no TCP: what a
+local stack sends has no checksum yet, and up to 64 KiB.
 ";
 
 fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
@@ -108,7 +114,7 @@ fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
             about.flows, about.b4s, about.rounds, about.seconds
         ),
     ];
-    if about.forwarder_cpu == about.sender_cpu {
+    if about.target.is_none() && about.forwarder_cpu == about.sender_cpu {
         lines.push(
             "There is one CPU for everything: rates are those of the whole, not of a forwarder.".into(),
         );
@@ -119,6 +125,7 @@ fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
     lines.push(String::new());
     let width = kinds.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
     lines.extend(kinds.iter().map(|kind| format!("  {:width$}  {}", kind.name(), kind.describe())));
+    lines.extend(about.target.clone());
     lines.extend(results.skipped.iter().map(|why| format!("  SKIPPED: {why}")));
     lines.push(String::new());
     lines.join("\n")
@@ -144,11 +151,14 @@ fn throughput(scene: &ThroughputScene, kinds: &[Kind]) -> Table {
             count(arrived),
             percent(row.median(|round| round.lost())),
             if own > 0.0 { percent(own) } else { "-".into() },
-            format!("{cost:.0} ns"),
+            if cost > 0.0 { format!("{cost:.0} ns") } else { "-".into() },
             if cost > 0.0 { count(1e9 / cost) } else { "-".into() },
             compared(bare, cost),
             compared(Some(Kind::Routing), cost),
         ]);
+    }
+    if scene.sender_alone.is_empty() {
+        return table;
     }
     let alone = Row { forwarder: "sender alone", rounds: scene.sender_alone.clone() };
     let cost = alone.median(|round| round.sender_ns);
@@ -208,7 +218,7 @@ fn new_flows(results: &Results) -> Table {
             count(row.median(|round| round.opened as f64)),
             count(row.median(|round| round.arrived as f64)),
             count(row.median(|round| round.per_second)),
-            format!("{cost:.0} ns"),
+            if cost > 0.0 { format!("{cost:.0} ns") } else { "-".into() },
             if cost > 0.0 { count(1e9 / cost) } else { "-".into() },
         ]);
     }

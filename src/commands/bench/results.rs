@@ -74,10 +74,11 @@ impl<T> Row<T> {
 
 impl ThroughputScene {
     /// What a row's forwarder costs for each packet, in nanoseconds of CPU time: its threads, or, where the
-    /// kernel forwards, what the senders take more than when they are alone, with ksoftirqd.
+    /// kernel forwards, what the senders take more than when they are alone, with ksoftirqd. Zero when it is not known.
     pub(super) fn cost(&self, row: &Row<Throughput>) -> f64 {
         let own = row.median(|round| round.forwarder_ns);
-        if own > 0.0 {
+        // Of what forwards elsewhere the cost is not known here.
+        if own > 0.0 || self.sender_alone.is_empty() {
             return own;
         }
         let alone = median(self.sender_alone.iter().map(|round| round.sender_ns));

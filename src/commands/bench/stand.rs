@@ -51,6 +51,11 @@ impl Stand {
         Stand { ports, plan, cpus, outside: Vec::new(), order: plan.order() }
     }
 
+    /// Goes on with other flows.
+    pub(super) fn turn_to(&mut self, plan: Plan) {
+        (self.plan, self.order, self.outside) = (plan, plan.order(), Vec::new());
+    }
+
     /// The port that packets of this direction are sent on, and the one they arrive at.
     pub(super) fn ends(&self, way: Way) -> (&Port, &Port) {
         match way {

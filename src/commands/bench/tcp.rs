@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::bed::SERVERS;
 use super::clock;
 use super::forwarders::{AFTR, Forwarder, Kind};
 use super::meters::{self, Cpus};
@@ -93,8 +94,8 @@ impl TcpBed {
             home.configure(&[], &[("0.0.0.0/0", "wan", plain)], true)?;
             router.configure(&[], &[("192.168.1.0/24", "access", "100.64.0.2")], true)?;
         }
-        let forwarder =
-            Forwarder::start(kind, router, &Plan { access, b4s: 1, flows: 2048 }, cpus.forwarder)?;
+        let plan = Plan { access, servers: SERVERS, first_b4: 0, b4s: 1, flows: 2048 };
+        let forwarder = Forwarder::start(kind, router, &plan, cpus.forwarder)?;
         let b4 = match access {
             Access::Softwires { .. } => Some(RunningB4::start(&home, cpus.rest)?),
             Access::Plain => None,

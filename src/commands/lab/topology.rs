@@ -111,7 +111,10 @@ impl Node {
 
     /// Gives interfaces addresses and brings them up, adds routes (destination, interface, gateway), and
     /// makes it a router.
-    pub(crate) fn configure(
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn configure(
         &self,
         addresses: &[(&str, &str)],
         routes: &[(&str, &str, &str)],
@@ -307,8 +310,12 @@ fn access(network: &Node, interface: &str, customer: &Node, prefix: &str, mtu: u
     customer.configure(&[("wan", &format!("{prefix}2/64"))], &[("::/0", "wan", &format!("{prefix}1"))], false)
 }
 
-/// Connects two hosts by a pair of interfaces, both up.
-pub(crate) fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
+/// Connects two hosts by a pair of interfaces, both up. Both are made where the first is: their names must
+/// differ.
+///
+/// # Errors
+/// As the kernel says.
+pub fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
     one.run(|| {
         let netlink = Netlink::open()?;
         netlink.add_veth(one_end, other_end, Some(other.namespace.as_fd()))?;
