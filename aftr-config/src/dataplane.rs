@@ -17,6 +17,9 @@ pub struct Dataplane {
     pub proxy_neighbours: bool,
     /// `interface`: name of the tun interface; default `"aftr0"`.
     pub interface: String,
+    /// `offload`: let the kernel move TCP and UDP in packets of up to 64 KB, which are cut and put together
+    /// here; default true. Only a restart changes it.
+    pub offload: bool,
     /// `workers`: 1 for now; default 1.
     pub workers: u16,
     /// `manage-host`: set sysctls (forwarding, rp_filter of our interface) instead of only reporting them; default false.
@@ -51,6 +54,7 @@ impl Dataplane {
             interfaces: read_interfaces(&mut table, device),
             proxy_neighbours: table.value("proxy-neighbours", false),
             interface: table.value("interface", "aftr0".to_owned()),
+            offload: table.value("offload", true),
             workers: table
                 .read_with("workers", |value| {
                     number(value, &(1..=1)).map_err(|wrong| wrong.add(": there is one worker for now"))
@@ -61,14 +65,14 @@ impl Dataplane {
         check_name(&table, "interface", &dataplane.interface, "aftr0");
         let others: &[&str] = match device {
             DeviceKind::Tun => &["interfaces", "proxy-neighbours"],
-            DeviceKind::Packet => &["interface"],
+            DeviceKind::Packet => &["interface", "offload"],
         };
         for key in others.iter().filter(|key| table.has(key)) {
             let (problem, cure) = match device {
                 DeviceKind::Tun => {
                     ("has no use with device = \"tun\"", "leave it out, or write device = \"packet\"")
                 }
-                DeviceKind::Packet => ("is the name of a tun", "leave it out, or write device = \"tun\""),
+                DeviceKind::Packet => ("is a key of the tun", "leave it out, or write device = \"tun\""),
             };
             table.report().wrong(&table.key(key), problem, cure);
         }

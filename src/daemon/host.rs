@@ -34,7 +34,7 @@ impl Host {
     /// Makes the tun of `config` in the network namespace of this thread, brings it up and routes the
     /// AFTR's addresses to it.
     pub(super) fn set_up(config: &Config) -> Result<(Host, Tun), StartError> {
-        let tun = open_tun(&config.dataplane.interface)?;
+        let tun = open_tun(&config.dataplane.interface, config.dataplane.offload)?;
         let netlink = Netlink::open().map_err(refused("cannot speak to the kernel by netlink"))?;
         check_local_addresses(config, &netlink)?;
         let mut host = Host {
@@ -57,6 +57,7 @@ impl Host {
         tracing::info!(
             interface = %host.interface,
             mtu = host.mtu,
+            offload = tun.is_offloading(),
             routes = %host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
             "tun is up"
         );
@@ -132,7 +133,7 @@ fn mtu(config: &Config) -> u32 {
     u32::from(config.softwire.access_mtu.max(config.nat.external_mtu))
 }
 
-fn open_tun(interface: &str) -> Result<Tun, StartError> {
+fn open_tun(interface: &str, offload: bool) -> Result<Tun, StartError> {
     match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -144,7 +145,7 @@ fn open_tun(interface: &str) -> Result<Tun, StartError> {
         }
         Err(error) => return Err(StartError::NoTun(error)),
     }
-    Tun::open(interface).map_err(|error| {
+    Tun::open(interface, offload).map_err(|error| {
         if error.kind() == ErrorKind::PermissionDenied {
             StartError::NoPermission
         } else {

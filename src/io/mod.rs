@@ -4,6 +4,8 @@ mod device;
 mod tun;
 mod vnet_header;
 mod segment;
+mod coalesce;
+mod napi;
 pub mod packet;
 mod any;
 mod memory;
