@@ -17,7 +17,7 @@ fn a_datagram_from_a_socket_reaches_the_device_and_its_answer_the_socket() {
         Err(error) => return skip(&format!("no network namespace: {error}")),
     };
     let worked = namespace.run(|| {
-        let mut tun = match Tun::open("test0") {
+        let mut tun = match Tun::open("test0", true) {
             Ok(tun) => tun,
             Err(error) => return skip(&format!("/dev/net/tun cannot be used: {error}")),
         };

@@ -54,7 +54,7 @@ impl B4 {
     /// # Errors
     /// What is missing, and what to do about it.
     pub fn open(options: &Options) -> anyhow::Result<B4> {
-        let tun = sys::tun::open(&options.interface, false).with_context(|| {
+        let tun = sys::tun::open(&options.interface, false, sys::tun::Offload::None).with_context(|| {
             format!("cannot make the tun `{}`: it needs CAP_NET_ADMIN and /dev/net/tun", options.interface)
         })?;
         let softwire = open_softwire(options)?;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 
+use aftr_config::DeviceKind;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::netlink::Netlink;
@@ -33,7 +34,7 @@ impl Host {
     /// Makes the tun of `config` in the network namespace of this thread, brings it up and routes the
     /// AFTR's addresses to it.
     pub(super) fn set_up(config: &Config) -> Result<(Host, Tun), StartError> {
-        let tun = open_tun(&config.dataplane.interface)?;
+        let tun = open_tun(&config.dataplane.interface, config.dataplane.offload)?;
         let netlink = Netlink::open().map_err(refused("cannot speak to the kernel by netlink"))?;
         check_local_addresses(config, &netlink)?;
         let mut host = Host {
@@ -56,6 +57,7 @@ impl Host {
         tracing::info!(
             interface = %host.interface,
             mtu = host.mtu,
+            offload = tun.is_offloading(),
             routes = %host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
             "tun is up"
         );
@@ -118,8 +120,8 @@ impl Host {
     }
 }
 
-/// What is routed to the tun: every AFTR address and every pool.
-fn routes(config: &Config) -> BTreeSet<IpNet> {
+/// What is the AFTR's alone: every AFTR address and every pool.
+pub(super) fn routes(config: &Config) -> BTreeSet<IpNet> {
     let aftr = config.softwire.aftr_ipv6_addr.iter().map(|&address| IpNet::V6(Ipv6Net::from(address)));
     let pools = config.nat.external_ip_address_pool.iter();
     aftr.chain(pools.flat_map(|pool| pool.external_ip_pool.iter().copied().map(IpNet::V4))).collect()
@@ -131,7 +133,7 @@ fn mtu(config: &Config) -> u32 {
     u32::from(config.softwire.access_mtu.max(config.nat.external_mtu))
 }
 
-fn open_tun(interface: &str) -> Result<Tun, StartError> {
+fn open_tun(interface: &str, offload: bool) -> Result<Tun, StartError> {
     match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -143,7 +145,7 @@ fn open_tun(interface: &str) -> Result<Tun, StartError> {
         }
         Err(error) => return Err(StartError::NoTun(error)),
     }
-    Tun::open(interface).map_err(|error| {
+    Tun::open(interface, offload).map_err(|error| {
         if error.kind() == ErrorKind::PermissionDenied {
             StartError::NoPermission
         } else {
@@ -152,7 +154,7 @@ fn open_tun(interface: &str) -> Result<Tun, StartError> {
     })
 }
 
-fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), StartError> {
+pub(super) fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), StartError> {
     let ours = routes(config);
     let local = netlink.addresses().map_err(refused("cannot list the addresses of this host"))?;
     let taken: Vec<_> = local
@@ -163,20 +165,27 @@ fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), Start
     if !taken.is_empty() {
         return Err(StartError::LocalAddresses(taken));
     }
+    if config.dataplane.proxy_neighbours {
+        return Ok(());
+    }
+    let cure = match config.dataplane.device {
+        DeviceKind::Tun => "let the kernel answer (proxy_arp, proxy_ndp)",
+        DeviceKind::Packet => "let aftr answer ([dataplane] proxy-neighbours = true)",
+    };
     for (address, interface) in &local {
         for prefix in ours.iter().filter(|prefix| address.trunc().contains(*prefix)) {
             tracing::warn!(
                 %prefix,
                 %interface,
                 "neighbours on this interface take the prefix for theirs and ask for it by ARP or ND: \
-                 route it to this host there, or let the kernel answer (proxy_arp, proxy_ndp)"
+                 route it to this host there, or {cure}"
             );
         }
     }
     Ok(())
 }
 
-fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| {
         if error.kind() == ErrorKind::PermissionDenied {

@@ -2,6 +2,12 @@
 
 mod device;
 mod tun;
+mod vnet_header;
+mod segment;
+mod coalesce;
+mod napi;
+pub mod packet;
+mod any;
 mod memory;
 mod playback;
 mod capture;
@@ -10,6 +16,7 @@ pub mod pcap;
 #[allow(unsafe_code, reason = "the one place for calls that the compiler cannot check")]
 pub mod sys;
 
+pub use any::AnyDevice;
 pub use capture::Capture;
 pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};

@@ -22,6 +22,10 @@ pub mod flag {
     pub const ACK: u8 = 0x10;
     /// The urgent pointer counts.
     pub const URG: u8 = 0x20;
+    /// Congestion was seen on the way (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// The window was reduced for it (RFC 3168).
+    pub const CWR: u8 = 0x80;
 }
 
 /// The first 20 bytes.
@@ -38,7 +42,7 @@ pub struct Tcp {
     pub acknowledgement: U32,
     /// Header length in words, in the upper four bits.
     pub data_offset: u8,
-    /// CWR, ECE and the six of [`flag`].
+    /// The eight of [`flag`].
     pub flags: u8,
     /// Window.
     pub window: U16,

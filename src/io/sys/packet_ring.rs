@@ -17,8 +17,8 @@ use super::packet_socket::{self, Instruction, set};
 
 /// What both rings have in front of a frame.
 const HEADER: usize = size_of::<libc::tpacket2_hdr>();
-/// `struct virtio_net_hdr`.
-const OFFLOAD: usize = 10;
+/// Bytes of a `struct virtio_net_hdr`.
+pub const OFFLOAD: usize = 10;
 /// Bytes that the kernel may put between its header and a frame: a link-layer address (20), the offload
 /// header (10), and what aligns the network header.
 const OVERHEAD: usize = HEADER + 20 + OFFLOAD + 18;
@@ -48,8 +48,9 @@ pub struct Frame<'r> {
     pub bytes: &'r [u8],
     /// Length of the link-layer header.
     pub link_header: usize,
-    /// What the sender left for the hardware to do.
-    pub offload: Offload,
+    /// What the sender left for the hardware to do: a `struct virtio_net_hdr`, whose offsets count from the
+    /// front of the frame.
+    pub offload: [u8; OFFLOAD],
     /// How much of it is there.
     pub extent: Extent,
 }
@@ -63,41 +64,6 @@ pub enum Extent {
     Queued,
     /// The front; the kernel had no memory to keep the rest.
     Cut,
-}
-
-/// What the sender left for the hardware to do (`struct virtio_net_hdr`). Offsets count from the front of
-/// the frame.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Offload {
-    /// The transport checksum is not complete: its field holds the sum of the pseudo-header.
-    pub needs_checksum: bool,
-    /// Which kind of packet is to be cut into segments, as `VIRTIO_NET_HDR_GSO_…` without its ECN bit; 0 is
-    /// none.
-    pub segment_kind: u8,
-    /// Payload bytes of each segment.
-    pub segment_size: u16,
-    /// Where the sum starts.
-    pub checksum_start: u16,
-    /// Where its field is, behind the start.
-    pub checksum_offset: u16,
-}
-
-impl Offload {
-    /// `VIRTIO_NET_HDR_GSO_TCPV4`
-    pub const TCP_V4: u8 = 1;
-    /// `VIRTIO_NET_HDR_GSO_UDP_L4`
-    pub const UDP: u8 = 5;
-
-    fn read(bytes: &[u8; OFFLOAD]) -> Offload {
-        let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
-        Offload {
-            needs_checksum: bytes[0] & 1 != 0,
-            segment_kind: bytes[1] & 0x7f,
-            segment_size: word(4),
-            checksum_start: word(6),
-            checksum_offset: word(8),
-        }
-    }
 }
 
 impl ReceiveRing {
@@ -142,7 +108,7 @@ impl ReceiveRing {
         }
         let header = slot.header();
         let (start, length) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
-        let offload = slot.bytes(start - OFFLOAD, OFFLOAD).first_chunk().map(Offload::read);
+        let offload = slot.bytes(start - OFFLOAD, OFFLOAD).first_chunk().copied();
         Some(Frame {
             bytes: slot.bytes(start, length),
             link_header: usize::from(header.tp_net - header.tp_mac),
@@ -179,11 +145,11 @@ impl ReceiveRing {
     ///
     /// # Errors
     /// As the kernel says.
-    pub fn read_whole(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>> {
+    pub fn read_whole(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, [u8; OFFLOAD])>> {
         let mut header = [0; OFFLOAD];
         let mut parts = [io::IoSliceMut::new(&mut header), io::IoSliceMut::new(buffer)];
         match rustix::io::readv(&self.socket, &mut parts) {
-            Ok(length) => Ok(Some((length.saturating_sub(OFFLOAD), Offload::read(&header)))),
+            Ok(length) => Ok(Some((length.saturating_sub(OFFLOAD), header))),
             Err(rustix::io::Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -1,15 +1,54 @@
 //! `/dev/net/tun`: one ioctl makes an interface, or attaches another queue to it.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+
+/// What a queue can do besides moving one packet at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing.
+    None,
+    /// Packets have a header of virtio-net in front, 10 octets, in both directions: the kernel may leave
+    /// checksums, and the cutting of TCP and UDP over IPv4, to who reads, and who writes may leave them to
+    /// the kernel.
+    Header,
+    /// The same, and what is written is queued for NAPI: [`super::super::napi`].
+    HeaderAndNapi,
+}
 
 /// Opens a non-blocking queue of the interface `name` in the network namespace of the calling thread.
 ///
 /// # Errors
 /// As the kernel says; `InvalidInput` for a name that does not fit.
-pub fn open(name: &str, several_queues: bool) -> io::Result<OwnedFd> {
+pub fn open(name: &str, several_queues: bool, offload: Offload) -> io::Result<OwnedFd> {
+    const HEADER: libc::c_int = 10;
+    // Nothing for IPv6: what comes in softwires is always cut before it comes here, and the rest is not ours.
+    const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN;
+    // The kernel takes both of these or none (Linux 6.2).
+    const UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    // Octets that may wait for NAPI or for a link, with what the kernel keeps for each packet: about 10,000
+    // packets. By itself a tun has no bound, because its writer would be the one that is kept waiting.
+    const SEND_BUFFER: libc::c_int = 32 << 20;
+
+    let flags = match offload {
+        Offload::None => 0,
+        Offload::Header => libc::IFF_VNET_HDR,
+        Offload::HeaderAndNapi => libc::IFF_VNET_HDR | libc::IFF_NAPI,
+    };
+    let file = attach(name, several_queues, flags)?;
+    if offload != Offload::None {
+        set_number(&file, libc::TUNSETVNETHDRSZ, HEADER)?;
+        set_offloads(&file, OFFLOADS | UDP).or_else(|_| set_offloads(&file, OFFLOADS))?;
+    }
+    if offload == Offload::HeaderAndNapi {
+        set_number(&file, libc::TUNSETSNDBUF, SEND_BUFFER)?;
+    }
+    Ok(file.into())
+}
+
+fn attach(name: &str, several_queues: bool, more_flags: libc::c_int) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
     let bytes = name.as_bytes();
@@ -17,7 +56,7 @@ pub fn open(name: &str, several_queues: bool) -> io::Result<OwnedFd> {
         let why = format!("`{name}` cannot be an interface's name: it must have 1 to 15 bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    let mut flags = libc::IFF_TUN | libc::IFF_NO_PI;
+    let mut flags = libc::IFF_TUN | libc::IFF_NO_PI | more_flags;
     if several_queues {
         flags |= libc::IFF_MULTI_QUEUE;
     }
@@ -33,5 +72,23 @@ pub fn open(name: &str, several_queues: bool) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(file.into())
+    Ok(file)
+}
+
+fn set_number(file: &File, request: libc::Ioctl, number: libc::c_int) -> io::Result<()> {
+    // SAFETY: the requests that this is called with read one `int`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, &raw const number) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn set_offloads(file: &File, offloads: libc::c_uint) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument as a number, not as a pointer.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
