@@ -63,6 +63,8 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Device {
     Tun,
+    /// tun with offload = false
+    TunPlain,
     Packet,
 }
 
@@ -151,9 +153,14 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
 fn kinds(devices: &[Device]) -> Vec<Kind> {
     let on = |device: &Device| match device {
         Device::Tun => [Kind::AftrTun, Kind::BareTun],
+        Device::TunPlain => [Kind::AftrTunPlain, Kind::BareTun],
         Device::Packet => [Kind::AftrPacket, Kind::BareRing],
     };
-    let mut kinds: Vec<Kind> = devices.iter().flat_map(on).collect();
-    kinds.extend([Kind::Routing, Kind::Masquerade]);
+    let mut kinds: Vec<Kind> = Vec::new();
+    for kind in devices.iter().flat_map(on).chain([Kind::Routing, Kind::Masquerade]) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
     kinds
 }

@@ -22,8 +22,10 @@ pub(super) const AFTR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The daemon on a tun.
+    /// The daemon on a tun, with offload.
     AftrTun,
+    /// The daemon on a tun that moves one packet at a time.
+    AftrTunPlain,
     /// A loop that reads from a tun, takes the outer header off or puts one on, and writes.
     BareTun,
     /// The daemon on AF_PACKET rings.
@@ -41,6 +43,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::AftrTun => "aftr-tun",
+            Kind::AftrTunPlain => "aftr-tun-plain",
             Kind::BareTun => "bare-tun",
             Kind::AftrPacket => "aftr-packet",
             Kind::BareRing => "bare-ring",
@@ -52,8 +55,9 @@ impl Kind {
     /// What it does, in one line.
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Kind::AftrTun => "the AFTR of `aftr run`, device tun, one worker",
-            Kind::BareTun => "read from the tun, outer header off or on, write; no table, no check",
+            Kind::AftrTun => "the AFTR of `aftr run`, device tun with its default offload, one worker",
+            Kind::AftrTunPlain => "the same with `offload = false`",
+            Kind::BareTun => "read from a plain tun, outer header off or on, write; no table, no check",
             Kind::AftrPacket => "the AFTR of `aftr run`, device packet, one worker",
             Kind::BareRing => {
                 "from one AF_PACKET ring to another, outer header off or on; no table, no check"
@@ -76,7 +80,7 @@ impl Kind {
     /// The cheapest thing that can be done on the same device.
     pub(super) fn bare(self) -> Option<Kind> {
         match self {
-            Kind::AftrTun | Kind::BareTun => Some(Kind::BareTun),
+            Kind::AftrTun | Kind::AftrTunPlain | Kind::BareTun => Some(Kind::BareTun),
             Kind::AftrPacket | Kind::BareRing => Some(Kind::BareRing),
             Kind::Routing | Kind::Masquerade => None,
         }
@@ -85,7 +89,7 @@ impl Kind {
     /// Why it cannot be on this host, if so.
     pub(super) fn missing(self) -> Option<String> {
         match self {
-            Kind::AftrTun | Kind::BareTun => no_tun(),
+            Kind::AftrTun | Kind::AftrTunPlain | Kind::BareTun => no_tun(),
             Kind::Masquerade => {
                 let mut nft = Command::new("nft");
                 let tried = nft.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -116,7 +120,8 @@ fn no_tun() -> Option<String> {
 
 /// A running one. It stops when it is dropped.
 pub(super) struct Forwarder {
-    /// Its threads, for their CPU time; none when the kernel forwards.
+    /// Its threads, and those of the kernel that came with it (NAPI of a tun with offload), for their CPU
+    /// time; none when the kernel forwards.
     pub(super) threads: Vec<i32>,
     running: Running,
 }
@@ -134,7 +139,7 @@ impl Forwarder {
         let before = meters::threads();
         let running = meters::on_cpu(cpu, || {
             anyhow::Ok(match kind {
-                Kind::AftrTun | Kind::AftrPacket => {
+                Kind::AftrTun | Kind::AftrTunPlain | Kind::AftrPacket => {
                     Running::Aftr(Gateway::start(router, configuration(kind, plan)?)?)
                 }
                 Kind::BareTun => Running::Bare(bare_tun::start(router)?),
@@ -179,10 +184,12 @@ fn configuration(kind: Kind, plan: &Plan) -> anyhow::Result<Config> {
     let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
     let prefix = 32 - addresses.trailing_zeros();
     let (b4s, entries) = (plan.b4s, plan.flows.max(1024));
-    let device = if kind == Kind::AftrPacket {
-        "device = \"packet\"\n        interfaces = { b4 = \"access\", internet = \"internet\" }"
-    } else {
-        "device = \"tun\""
+    let device = match kind {
+        Kind::AftrPacket => "device = \"packet\"\ninterfaces = { b4 = \"access\", internet = \"internet\" }",
+        Kind::AftrTunPlain => "device = \"tun\"\noffload = false",
+        Kind::AftrTun | Kind::BareTun | Kind::BareRing | Kind::Routing | Kind::Masquerade => {
+            "device = \"tun\""
+        }
     };
     let text = format!(
         r#"

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The CPU time that a thread of this process has used; zero when it has ended.
+/// The CPU time that a thread of this process, or one of the kernel's, has used; zero when it has ended.
 pub(super) fn thread_time(thread: i32) -> Duration {
-    run_time(&format!("/proc/self/task/{thread}/schedstat"))
+    let of_ours = run_time(&format!("/proc/self/task/{thread}/schedstat"));
+    of_ours.or_else(|| run_time(&format!("/proc/{thread}/schedstat"))).unwrap_or_default()
 }
 
 /// The number of the calling thread.
@@ -20,9 +21,11 @@ pub(super) fn this_thread() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// The threads of this process.
+/// The threads of this process, and those that the kernel has for single interfaces.
 pub(super) fn threads() -> Vec<i32> {
-    numbers("/proc/self/task")
+    let mut threads = numbers("/proc/self/task");
+    threads.extend(processes("napi/"));
+    threads
 }
 
 /// The kernel's own packet threads.
@@ -31,11 +34,7 @@ pub(super) struct Softirqs(Vec<i32>);
 impl Softirqs {
     /// Finds them; none in a container that does not show the host's processes.
     pub(super) fn find() -> Softirqs {
-        let is_one = |process: &i32| {
-            fs::read_to_string(format!("/proc/{process}/comm"))
-                .is_ok_and(|name| name.starts_with("ksoftirqd/"))
-        };
-        Softirqs(numbers("/proc").into_iter().filter(is_one).collect())
+        Softirqs(processes("ksoftirqd/"))
     }
 
     /// Whether there is something to read.
@@ -45,8 +44,16 @@ impl Softirqs {
 
     /// CPU time of all of them together.
     pub(super) fn time(&self) -> Duration {
-        self.0.iter().map(|process| run_time(&format!("/proc/{process}/schedstat"))).sum()
+        self.0.iter().copied().map(thread_time).sum()
     }
+}
+
+fn processes(prefix: &str) -> Vec<i32> {
+    numbers("/proc").into_iter().filter(|&process| name(process).starts_with(prefix)).collect()
+}
+
+fn name(process: i32) -> String {
+    fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default()
 }
 
 fn numbers(folder: &str) -> Vec<i32> {
@@ -55,9 +62,9 @@ fn numbers(folder: &str) -> Vec<i32> {
 }
 
 /// The first field of a `schedstat`, in nanoseconds.
-fn run_time(path: &str) -> Duration {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    Duration::from_nanos(text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0))
+fn run_time(path: &str) -> Option<Duration> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
 }
 
 /// Where threads run: senders and what they set off on one CPU, the forwarder on another, everything else on

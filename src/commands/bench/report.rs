@@ -84,9 +84,10 @@ pub(super) fn text(about: &About, results: &Results, kinds: &[Kind], style: Styl
 }
 
 const NOTES: &str = "\
-CPU/packet: time of the forwarder's own threads for each packet that arrived; where the kernel forwards, what
-the senders take more than when they are alone, and ksoftirqd. It contains the kernel's way to the receiver.
-per core: what one CPU does at that cost. busy: how much of a CPU the forwarder's threads had; far below 100 %
+CPU/packet: time of the forwarder's own threads for each packet that arrived, and of those that the kernel has
+for it (NAPI of a tun with offload, on any CPU); where the kernel forwards, what the senders take more than when
+they are alone, and ksoftirqd. It contains the kernel's way to the receiver.
+per core: what one CPU does at that cost. busy: how much of a CPU those threads had; far below 100 %
 with loss means that something else ran on it. Loss under flood is what a full queue drops; it says nothing
 about the rate without loss.
 Receivers are AF_PACKET and drop at once; the senders' own cost and rate, alone, stand in the last row: a
