@@ -53,7 +53,7 @@ struct Lab {
     cases: &'static [(&'static str, cases::Case)],
 }
 
-fn labs() -> [Lab; 3] {
+fn labs() -> [Lab; 4] {
     let with = |access_mtu: &str, rest: &str| {
         let text = CONFIGURATION.replace("access-mtu = 1540", access_mtu) + rest;
         Config::parse(&text).expect("the configuration")
@@ -63,6 +63,11 @@ fn labs() -> [Lab; 3] {
     [
         // A softwire of less than 1540 bytes makes large packets come in pieces.
         Lab { config: with("access-mtu = 1400", many), accesses: [Access::WIDE; 2], cases: cases::ALL },
+        Lab {
+            config: with("access-mtu = 1540", "\n[dataplane]\noffload = false\n"),
+            accesses: [Access::WIDE; 2],
+            cases: cases::WITHOUT_OFFLOAD,
+        },
         Lab { config: with("access-mtu = 1500", ""), accesses: paths::NARROW, cases: paths::NARROW_CASES },
         Lab { config: with("access-mtu = 1500", ""), accesses: paths::MIDDLE, cases: paths::MIDDLE_CASES },
     ]

@@ -14,7 +14,7 @@ use super::forwarders::{AFTR, first_b4};
 use crate::commands::lab::topology::Node;
 use crate::daemon::Netlink;
 use crate::io::sys;
-use crate::io::sys::tun::Offload;
+use crate::io::sys::tun::Granted;
 use crate::wire::ipv6::{self, Ipv6, next_header};
 
 const INTERFACE: &str = "bare0";
@@ -29,7 +29,7 @@ pub(super) fn start(node: Node) -> anyhow::Result<Bare> {
 }
 
 fn open() -> anyhow::Result<OwnedFd> {
-    let queue = sys::tun::open(INTERFACE, false, Offload::None).context("cannot make a tun")?;
+    let queue = sys::tun::open(INTERFACE, false, Granted::SinglePackets).context("cannot make a tun")?;
     let netlink = Netlink::open()?;
     netlink.set_mtu(INTERFACE, 1540)?;
     netlink.set_queue_length(INTERFACE, QUEUE_LENGTH)?;
