@@ -23,6 +23,9 @@ pub struct Arguments {
     /// The device of the AFTR; several are measured beside each other
     #[arg(long, value_enum, value_name = "DEVICE", value_delimiter = ',', default_values_t = [Device::Tun])]
     device: Vec<Device>,
+    /// Workers of the AFTR, each on a CPU of its own
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
     /// B4s
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     b4s: u32,
@@ -89,7 +92,7 @@ const NEW_FLOWS: u32 = 200_000;
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let order = order(&arguments)?;
     let say = |what: &str| eprintln!("aftr bench: {what}");
-    let mut about = About::this_host(order.cpus);
+    let mut about = About::this_host(&order.cpus);
     (about.b4s, about.flows, about.rounds) = (order.b4s, order.flows, order.rounds);
     (about.seconds, about.streams) = (order.time.as_secs_f64(), order.streams);
     let (kinds, results) = if arguments.target.is_given() {
@@ -145,7 +148,8 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
         streams: if arguments.short { 2 } else { arguments.streams.into() },
         time: Duration::from_secs_f64(seconds),
         rounds,
-        cpus: Cpus::choose(),
+        workers: arguments.workers,
+        cpus: Cpus::choose(usize::from(arguments.workers)),
     })
 }
 

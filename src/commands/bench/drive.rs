@@ -99,7 +99,7 @@ pub(super) fn play(order: &Order, target: &Target, say: impl Fn(&str)) -> anyhow
         internet: port(internet, internet_via.into())?,
     };
     let mut candidates =
-        [Candidate { name: NAME, stand: Stand::new(ports, plan, order.cpus), forwarder: None }];
+        [Candidate { name: NAME, stand: Stand::new(ports, plan, &order.cpus), forwarder: None }];
     let mut results = rounds::empty_results(order, &[NAME]);
     for round in 1..=order.rounds {
         let say = |what: &str| say(&format!("round {round} of {}: {what}", order.rounds));

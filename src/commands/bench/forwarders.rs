@@ -10,8 +10,9 @@ use anyhow::{Context as _, bail};
 
 use super::bare::Bare;
 use super::bed::{B4S, SERVERS};
+use super::meters::{self, Cpus};
 use super::plan::{Access, Plan};
-use super::{bare_ring, bare_tun, meters};
+use super::{bare_ring, bare_tun};
 use crate::commands::lab::gateway::Gateway;
 use crate::commands::lab::topology::Node;
 use crate::engine::Config;
@@ -55,10 +56,10 @@ impl Kind {
     /// What it does, in one line.
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Kind::AftrTun => "the AFTR of `aftr run`, device tun with its default offload, one worker",
+            Kind::AftrTun => "the AFTR of `aftr run`, device tun with its default offload",
             Kind::AftrTunPlain => "the same with `offload = false`",
             Kind::BareTun => "read from a plain tun, outer header off or on, write; no table, no check",
-            Kind::AftrPacket => "the AFTR of `aftr run`, device packet, one worker",
+            Kind::AftrPacket => "the AFTR of `aftr run`, device packet",
             Kind::BareRing => {
                 "from one AF_PACKET ring to another, outer header off or on; no table, no check"
             }
@@ -134,13 +135,19 @@ enum Running {
 }
 
 impl Forwarder {
-    /// Starts one on `router`, whose threads run on `cpu`, large enough for `plan`.
-    pub(super) fn start(kind: Kind, router: Node, plan: &Plan, cpu: usize) -> anyhow::Result<Forwarder> {
+    /// Starts one on `router`, large enough for `plan`; an AFTR has `workers`.
+    pub(super) fn start(
+        kind: Kind,
+        router: Node,
+        plan: &Plan,
+        workers: u16,
+        cpus: &Cpus,
+    ) -> anyhow::Result<Forwarder> {
         let before = meters::threads();
-        let running = meters::on_cpu(cpu, || {
+        let running = meters::on_cpus(&cpus.forwarders, || {
             anyhow::Ok(match kind {
                 Kind::AftrTun | Kind::AftrTunPlain | Kind::AftrPacket => {
-                    Running::Aftr(Gateway::start(router, configuration(kind, plan)?)?)
+                    Running::Aftr(Gateway::start(router, configuration(kind, plan, workers)?)?)
                 }
                 Kind::BareTun => Running::Bare(bare_tun::start(router)?),
                 Kind::BareRing => Running::Bare(bare_ring::start(router)?),
@@ -179,7 +186,7 @@ pub(super) fn first_b4() -> anyhow::Result<Ipv6Addr> {
 }
 
 /// Four port sets for each B4, and tables with room for every flow.
-fn configuration(kind: Kind, plan: &Plan) -> anyhow::Result<Config> {
+fn configuration(kind: Kind, plan: &Plan, workers: u16) -> anyhow::Result<Config> {
     const B4S_PER_ADDRESS: u32 = 31;
     let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
     let prefix = 32 - addresses.trailing_zeros();
@@ -209,6 +216,7 @@ fn configuration(kind: Kind, plan: &Plan) -> anyhow::Result<Config> {
         limit-sessions = {entries}
         [dataplane]
         {device}
+        workers = {workers}
         manage-host = true
         "#
     );

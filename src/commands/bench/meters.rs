@@ -67,31 +67,39 @@ fn run_time(path: &str) -> Option<Duration> {
     Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
 }
 
-/// Where threads run: senders and what they set off on one CPU, the forwarder on another, everything else on
-/// a third if there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where threads run. What there are too few CPUs for shares that of the senders, never that of the forwarder.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cpus {
-    pub(super) generator: usize,
-    pub(super) forwarder: usize,
+    /// Senders, and what they set off in the kernel: of the first direction, and of the other.
+    pub(super) senders: [usize; 2],
+    /// One for each worker.
+    pub(super) forwarders: Vec<usize>,
+    /// Everything else.
     pub(super) rest: usize,
 }
 
 impl Cpus {
     /// Chooses among the CPUs that this process may use.
-    pub(super) fn choose() -> Cpus {
+    pub(super) fn choose(workers: usize) -> Cpus {
         let allowed = sched_getaffinity(None).unwrap_or_default();
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
-        let generator = usable.next().unwrap_or(0);
-        let forwarder = usable.next().unwrap_or(generator);
-        let rest = usable.next().unwrap_or(generator);
-        Cpus { generator, forwarder, rest }
+        Cpus::among((0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)), workers)
+    }
+
+    fn among(mut usable: impl Iterator<Item = usize>, workers: usize) -> Cpus {
+        let first = usable.next().unwrap_or(0);
+        let mut forwarders: Vec<usize> = usable.by_ref().take(workers).collect();
+        if forwarders.is_empty() {
+            forwarders.push(first);
+        }
+        let second = usable.next().unwrap_or(first);
+        Cpus { senders: [first, second], forwarders, rest: usable.next().unwrap_or(second) }
     }
 }
 
-/// Runs `work` on a CPU; threads that it makes stay there. Where that is not allowed it runs anywhere.
-pub(super) fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
+/// Runs `work` on some CPUs; threads that it makes stay there. Where that is not allowed it runs anywhere.
+pub(super) fn on_cpus<T>(cpus: &[usize], work: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None);
-    pin(cpu);
+    pin(cpus);
     let result = work();
     if let Ok(before) = before {
         let _ = sched_setaffinity(None, &before);
@@ -99,9 +107,37 @@ pub(super) fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Keeps the calling thread on a CPU.
-pub(super) fn pin(cpu: usize) {
+/// Keeps the calling thread on some CPUs.
+pub(super) fn pin(cpus: &[usize]) {
     let mut set = CpuSet::new();
-    set.set(cpu);
+    cpus.iter().for_each(|&cpu| set.set(cpu));
     let _ = sched_setaffinity(None, &set);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::bench::clock;
+
+    #[test]
+    fn the_forwarder_shares_its_cpu_only_when_there_is_one() {
+        let cpus = |usable: &[usize], workers| {
+            let Cpus { senders, forwarders, rest } = Cpus::among(usable.iter().copied(), workers);
+            (senders, forwarders, rest)
+        };
+        assert_eq!(cpus(&[3], 1), ([3, 3], vec![3], 3));
+        assert_eq!(cpus(&[0, 1], 1), ([0, 0], vec![1], 0));
+        assert_eq!(cpus(&[0, 1, 2], 1), ([0, 2], vec![1], 2));
+        assert_eq!(cpus(&[0, 2, 4, 6, 8, 9], 3), ([0, 8], vec![2, 4, 6], 9));
+    }
+
+    #[test]
+    fn this_thread_has_used_some_time() {
+        let mut state = 1u64;
+        let worked = clock::now();
+        while worked.elapsed() < Duration::from_millis(50) {
+            state = std::hint::black_box(state.wrapping_mul(3));
+        }
+        assert!(thread_time(this_thread()) > Duration::ZERO);
+    }
 }

@@ -16,8 +16,8 @@ pub(super) struct About {
     pub(super) processor: String,
     /// CPUs that this process may use.
     pub(super) cpus: usize,
-    pub(super) sender_cpu: usize,
-    pub(super) forwarder_cpu: usize,
+    pub(super) sender_cpus: [usize; 2],
+    pub(super) forwarder_cpus: Vec<usize>,
     pub(super) other_cpu: usize,
     /// Processes that ran or waited for a CPU before the bench began, in the last minute.
     pub(super) load: f64,
@@ -34,7 +34,7 @@ pub(super) struct About {
 
 impl About {
     /// Looks at this host.
-    pub(super) fn this_host(cpus: Cpus) -> About {
+    pub(super) fn this_host(cpus: &Cpus) -> About {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let model = read("/proc/cpuinfo");
         let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -44,8 +44,8 @@ impl About {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             processor: model.map_or_else(|| "unknown".into(), |(_, name)| name.trim().to_owned()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            sender_cpu: cpus.generator,
-            forwarder_cpu: cpus.forwarder,
+            sender_cpus: cpus.senders,
+            forwarder_cpus: cpus.forwarders.clone(),
             other_cpu: cpus.rest,
             load: load.unwrap_or(0.0),
             sees_ksoftirqd: Softirqs::find().are_visible(),
@@ -92,21 +92,20 @@ with loss means that something else ran on it. Loss under flood is what a full q
 about the rate without loss.
 Receivers are AF_PACKET and drop at once; the senders' own cost and rate, alone, stand in the last row: a
 forwarder that loses nothing may be limited by them.
-TCP with a softwire goes through a B4 in user space that carries one packet at a time: bare-tun behind the same
-B4 shows its limit. Where the kernel forwards there is no B4 and no tunnel. bare-ring carries no TCP: what a
+TCP with a softwire goes through a B4 in user space, which may be what limits: bare-tun is behind the same. Where the kernel forwards there is no B4 and no tunnel. bare-ring carries no TCP: what a
 local stack sends has no checksum yet, and up to 64 KiB.
 ";
 
 fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
     let mut lines = vec![
         format!(
-            "aftr {} on Linux {}, {}, {} CPUs: senders on CPU {}, forwarders on {}, the rest on {}; load before: {:.1}.",
+            "aftr {} on Linux {}, {}, {} CPUs: senders on {:?}, forwarders on {:?}, the rest on [{}]; load before: {:.1}.",
             about.version,
             about.kernel,
             about.processor,
             about.cpus,
-            about.sender_cpu,
-            about.forwarder_cpu,
+            about.sender_cpus,
+            about.forwarder_cpus,
             about.other_cpu,
             about.load
         ),
@@ -115,7 +114,7 @@ fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
             about.flows, about.b4s, about.rounds, about.seconds
         ),
     ];
-    if about.target.is_none() && about.forwarder_cpu == about.sender_cpu {
+    if about.target.is_none() && about.forwarder_cpus.contains(&about.sender_cpus[0]) {
         lines.push(
             "There is one CPU for everything: rates are those of the whole, not of a forwarder.".into(),
         );

@@ -31,6 +31,8 @@ pub(super) struct Order {
     /// Of each measurement.
     pub(super) time: Duration,
     pub(super) rounds: u32,
+    /// Of the AFTR.
+    pub(super) workers: u16,
     pub(super) cpus: Cpus,
 }
 

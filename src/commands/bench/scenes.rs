@@ -3,7 +3,6 @@
 use super::bed::{self, NOBODY};
 use super::figures;
 use super::forwarders::{Forwarder, Kind};
-use super::meters::Cpus;
 use super::plan::Plan;
 use super::results::Results;
 use super::rounds::{self, Candidate, NEW_PER_B4, Order};
@@ -21,10 +20,12 @@ pub(super) fn play(order: &Order, kinds: &[Kind], say: impl Fn(&str)) -> anyhow:
     results.skipped = skipped;
     let mut candidates = kinds
         .iter()
-        .map(|&kind| candidate(kind, order.b4s, order.flows, order.cpus))
+        .map(|&kind| candidate(kind, order, order.b4s, order.flows))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let tcp_beds =
-        tcp_kinds.iter().map(|&kind| TcpBed::build(kind, order.cpus)).collect::<anyhow::Result<Vec<_>>>()?;
+    let tcp_beds = tcp_kinds
+        .iter()
+        .map(|&kind| TcpBed::build(kind, order.workers, &order.cpus))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     for round in 1..=order.rounds {
         let say = |what: &str| say(&format!("round {round} of {}: {what}", order.rounds));
         // Idle mappings may be gone, and others hold their ports.
@@ -45,21 +46,25 @@ pub(super) fn play(order: &Order, kinds: &[Kind], say: impl Fn(&str)) -> anyhow:
     Ok(results)
 }
 
-fn candidate(kind: Kind, b4s: u32, flows: u32, cpus: Cpus) -> anyhow::Result<Candidate> {
+fn candidate(kind: Kind, order: &Order, b4s: u32, flows: u32) -> anyhow::Result<Candidate> {
     let plan = Plan { access: kind.access()?, servers: bed::SERVERS, first_b4: 0, b4s, flows };
     let (mut ports, router) = bed::build()?;
     if kind == Kind::BareRing {
         // It takes all frames, and the kernel is to drop them: it has nothing else that would.
         (ports.b4s.hop.to, ports.internet.hop.to) = (NOBODY, NOBODY);
     }
-    let forwarder = Forwarder::start(kind, router, &plan, cpus.forwarder)?;
-    Ok(Candidate { name: kind.name(), stand: Stand::new(ports, plan, cpus), forwarder: Some(forwarder) })
+    let forwarder = Forwarder::start(kind, router, &plan, order.workers, &order.cpus)?;
+    Ok(Candidate {
+        name: kind.name(),
+        stand: Stand::new(ports, plan, &order.cpus),
+        forwarder: Some(forwarder),
+    })
 }
 
 /// In namespaces of their own each time: the tables are empty then.
 fn new_flows(order: &Order, kind: Kind) -> anyhow::Result<figures::NewFlows> {
     let b4s = order.new_flows.div_ceil(NEW_PER_B4);
-    let candidate = candidate(kind, b4s, order.new_flows, order.cpus)?;
+    let candidate = candidate(kind, order, b4s, order.new_flows)?;
     figures::new_flows(&candidate.stand, candidate.threads(), order.new_pace)
 }
 

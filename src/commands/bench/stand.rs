@@ -47,8 +47,8 @@ pub(super) struct Load {
 }
 
 impl Stand {
-    pub(super) fn new(ports: Ports, plan: Plan, cpus: Cpus) -> Stand {
-        Stand { ports, plan, cpus, outside: Vec::new(), order: plan.order() }
+    pub(super) fn new(ports: Ports, plan: Plan, cpus: &Cpus) -> Stand {
+        Stand { ports, plan, cpus: cpus.clone(), outside: Vec::new(), order: plan.order() }
     }
 
     /// Goes on with other flows.
@@ -107,7 +107,7 @@ impl Stand {
         let (ended, progress) = (AtomicBool::new(false), Progress::default());
         let arrivals = std::thread::scope(|scope| {
             let sink = scope.spawn(|| {
-                meters::pin(self.cpus.rest);
+                meters::pin(&[self.cpus.rest]);
                 sink::watch(watched, self.plan.flows, mark, &ended)
             });
             let generator = Generator {
@@ -118,7 +118,7 @@ impl Stand {
                 until: Until::Count(load.count),
                 unstamped: load.skipped,
             };
-            let sent = meters::on_cpu(self.cpus.generator, || generator.run(&progress));
+            let sent = meters::on_cpus(&self.cpus.senders[..1], || generator.run(&progress));
             ended.store(true, Ordering::Relaxed);
             let arrivals = sink.join().map_err(|_| anyhow::anyhow!("the sink panicked"))??;
             sent?;
@@ -144,12 +144,13 @@ impl Stand {
         });
         let frames = frames.collect::<anyhow::Result<Vec<Frames>>>()?;
         std::thread::scope(|scope| {
-            let senders = ways.iter().zip(&frames).zip(&progress).map(|((&way, frames), progress)| {
-                let (order, cpu) = (self.order.as_slice(), self.cpus.generator);
+            let parts = ways.iter().zip(&frames).zip(&progress).zip(self.cpus.senders);
+            let senders = parts.map(|(((&way, frames), progress), cpu)| {
+                let order = self.order.as_slice();
                 let (pace, until) = (Pace::Flood, Until::Stopped);
                 let ring = ring(self.ends(way).0, frames)?;
                 anyhow::Ok(scope.spawn(move || {
-                    meters::pin(cpu);
+                    meters::pin(&[cpu]);
                     Generator { ring, frames, order, pace, until, unstamped: u32::MAX }.run(progress)
                 }))
             });
@@ -177,7 +178,7 @@ impl Stand {
         let ring = ring(from, &frames)?;
         let spent = std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
-                meters::pin(self.cpus.generator);
+                meters::pin(&self.cpus.senders[..1]);
                 let generator =
                     Generator { ring, frames: &frames, order: &self.order, pace, until, unstamped: u32::MAX };
                 let sent = generator.run(&progress);

@@ -4,8 +4,8 @@
 //!   host ──lan── home ──access── router ──internet── server
 //! ```
 //!
-//! The home is a B4 in user space (`aftr b4`), or routes where the forwarder knows no tunnel. That B4 carries
-//! one packet at a time and is often what limits: the bare loop, behind the same B4, shows its limit.
+//! The home is a B4 in user space (`aftr b4`), or routes where the forwarder knows no tunnel. That B4 is one
+//! loop and may be what limits; the bare loops stand behind the same.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -62,7 +62,7 @@ struct RunningB4 {
 
 impl TcpBed {
     /// Builds it and starts the forwarder and the B4.
-    pub(super) fn build(kind: Kind, cpus: Cpus) -> anyhow::Result<TcpBed> {
+    pub(super) fn build(kind: Kind, workers: u16, cpus: &Cpus) -> anyhow::Result<TcpBed> {
         let (host, home, router, server) =
             (Node::new("host")?, Node::new("home")?, Node::new("router")?, Node::new("server")?);
         for node in [&home, &router] {
@@ -95,12 +95,12 @@ impl TcpBed {
             router.configure(&[], &[("192.168.1.0/24", "access", "100.64.0.2")], true)?;
         }
         let plan = Plan { access, servers: SERVERS, first_b4: 0, b4s: 1, flows: 2048 };
-        let forwarder = Forwarder::start(kind, router, &plan, cpus.forwarder)?;
+        let forwarder = Forwarder::start(kind, router, &plan, workers, cpus)?;
         let b4 = match access {
             Access::Softwires { .. } => Some(RunningB4::start(&home, cpus.rest)?),
             Access::Plain => None,
         };
-        Ok(TcpBed { kind, host, server, cpus, _b4: b4, _home: home, _forwarder: forwarder })
+        Ok(TcpBed { kind, host, server, cpus: cpus.clone(), _b4: b4, _home: home, _forwarder: forwarder })
     }
 
     /// One stream and `many`, both ways, each for `time`.
@@ -142,7 +142,7 @@ impl TcpBed {
     }
 
     fn end(&self, work: impl FnOnce() -> io::Result<()>) {
-        meters::pin(self.cpus.generator);
+        meters::pin(&self.cpus.senders[..1]);
         // A stream that is cut off is how it ends.
         let _ = work();
     }
@@ -173,7 +173,7 @@ impl RunningB4 {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("b4".into()).spawn(move || {
-            meters::pin(cpu);
+            meters::pin(&[cpu]);
             b4.run(&stopped)
         })?;
         Ok(RunningB4 { stop, thread: Some(thread) })
