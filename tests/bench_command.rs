@@ -32,6 +32,10 @@ fn every_forwarder_passes_packets_in_every_measurement() {
         });
     }
     assert_eq!((array(&found["throughput"]).len(), array(&found["quality"]).len()), (3, 4));
+    for scene in array(&found["lossless"]) {
+        // A machine that is busy may lose some at any rate.
+        every_round(scene, &present, |round| round["rate"].as_f64() >= Some(0.0));
+    }
     check_rows(&found["new_flows"], &present, |round| round["arrived"].as_u64() > Some(0));
     let ways = ["one_up", "one_down", "many_up", "many_down"];
     check_rows(&found["tcp"], &present, |round| ways.iter().all(|way| round[way].as_f64() > Some(0.0)));

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::about::About;
 use super::drive::{self, Target};
 use super::forwarders::Kind;
 use super::generator::Pace;
 use super::meters::Cpus;
 use super::plan::MOST_PER_B4;
-use super::report::{self, About};
+use super::report;
 use super::rounds::Order;
 use super::scenes;
 use super::stand::Way;
@@ -82,6 +83,8 @@ enum Direction {
 
 /// Exit status of a command that this host lacks something for.
 const HOST_LACKS: u8 = 3;
+/// Rates tried, each a half closer: one in sixty of what was passed is where it ends.
+const TRIALS: u32 = 7;
 /// Flows opened in one measurement.
 const NEW_FLOWS: u32 = 200_000;
 
@@ -148,6 +151,7 @@ fn order(arguments: &Arguments) -> anyhow::Result<Order> {
         streams: if arguments.short { 2 } else { arguments.streams.into() },
         time: Duration::from_secs_f64(seconds),
         rounds,
+        trials: if arguments.short { 2 } else { TRIALS },
         workers: arguments.workers,
         cpus: Cpus::choose(usize::from(arguments.workers)),
     })

@@ -73,7 +73,7 @@ impl Target {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let aftr = self.aftr.map(|aftr| aftr.to_string()).unwrap_or_default();
         format!(
-            "  {NAME}  {aftr}, B4s at {}, Internet at {}; its CPU time is not known here",
+            "{NAME}: {aftr}, B4s at {}, Internet at {}; its CPU time is not known here",
             text(&self.b4_interface),
             text(&self.internet_interface)
         )

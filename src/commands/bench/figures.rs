@@ -15,6 +15,8 @@ use super::stand::{Load, Stand, Way};
 
 /// Before counting begins, queues fill.
 const RUN_UP: Duration = Duration::from_millis(150);
+/// The share that is next to nothing.
+pub(super) const LOSS: f64 = 0.001;
 /// How often the arrival of new flows is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 /// Nothing more comes when nothing has come for so long.
@@ -64,6 +66,21 @@ pub(super) struct Quality {
     pub(super) p99: f64,
     pub(super) p999: f64,
     pub(super) longest: f64,
+}
+
+impl Quality {
+    /// The share of the packets that did not arrive, but for those that only the sink did not see.
+    pub(super) fn lost(&self) -> f64 {
+        let seen = self.arrived + self.overrun;
+        self.sent.saturating_sub(seen) as f64 / self.sent.max(1) as f64
+    }
+}
+
+/// The highest rate that was found to lose next to nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(super) struct Lossless {
+    /// Packets per second; zero when every trial lost more.
+    pub(super) rate: f64,
 }
 
 /// What becomes of packets each of which opens a flow.
@@ -164,6 +181,32 @@ pub(super) fn quality(
         p999: micros(0.999),
         longest: micros(1.0),
     })
+}
+
+/// Looks for the highest rate, up to `most`, at which at most [`LOSS`] of the packets are lost, by halving
+/// what is left (RFC 2544 section 26.1): `trials` of `time` each.
+pub(super) fn lossless(
+    stand: &Stand,
+    way: Way,
+    size: usize,
+    most: f64,
+    trials: u32,
+    time: Duration,
+) -> anyhow::Result<Lossless> {
+    let (mut good, mut bad) = (0.0, most);
+    let mut rate = most;
+    for _ in 0..trials {
+        if quality(stand, way, size, rate.max(1.0), time)?.lost() <= LOSS {
+            good = rate;
+        } else {
+            bad = rate;
+        }
+        if good >= bad {
+            break;
+        }
+        rate = f64::midpoint(good, bad);
+    }
+    Ok(Lossless { rate: good })
 }
 
 /// Opens every flow of the stand's plan once; `threads` are the forwarder's.

@@ -13,6 +13,8 @@ use crate::io::sys::packet_ring::{RingSize, TransmitRing};
 const BATCH: usize = 64;
 /// Frames of the ring: more than wait anywhere on the way.
 const SLOTS: usize = 8192;
+/// When the ring is full.
+const PAUSE: Duration = Duration::from_micros(50);
 /// Shorter pauses are waited for without sleeping: a sleeper wakes too late.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 
@@ -105,9 +107,9 @@ impl Generator<'_> {
                 self.frames.write(&mut slot[..length], flow, number, sent);
                 break;
             }
-            // Every slot is on its way.
+            // Every slot is on its way. To ask again and again would be counted as the cost of sending.
             self.send(progress)?;
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
         self.ring.commit(length);
         Ok(())

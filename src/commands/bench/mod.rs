@@ -25,6 +25,7 @@ mod scenes;
 mod drive;
 mod results;
 mod table;
+mod about;
 mod report;
 mod command;
 

@@ -2,62 +2,12 @@
 
 use serde::Serialize;
 
+use super::about::{About, introduction, notes};
+use super::figures::{LOSS, Quality};
 use super::forwarders::Kind;
-use super::meters::{Cpus, Softirqs};
 use super::results::{QualityScene, Results, Row, Share, ThroughputScene};
 use super::stand::Way;
 use super::table::{Style, Table, count, percent};
-
-/// Where and how a run was made.
-#[derive(Debug, Serialize)]
-pub(super) struct About {
-    pub(super) version: &'static str,
-    pub(super) kernel: String,
-    pub(super) processor: String,
-    /// CPUs that this process may use.
-    pub(super) cpus: usize,
-    pub(super) sender_cpus: [usize; 2],
-    pub(super) forwarder_cpus: Vec<usize>,
-    pub(super) other_cpu: usize,
-    /// Processes that ran or waited for a CPU before the bench began, in the last minute.
-    pub(super) load: f64,
-    /// Whether ksoftirqd's CPU time can be read.
-    pub(super) sees_ksoftirqd: bool,
-    pub(super) b4s: u32,
-    pub(super) flows: u32,
-    pub(super) rounds: u32,
-    pub(super) seconds: f64,
-    pub(super) streams: usize,
-    /// The AFTR that was driven, when it is none of this program's.
-    pub(super) target: Option<String>,
-}
-
-impl About {
-    /// Looks at this host.
-    pub(super) fn this_host(cpus: &Cpus) -> About {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let model = read("/proc/cpuinfo");
-        let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let load = read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok());
-        About {
-            version: env!("CARGO_PKG_VERSION"),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            processor: model.map_or_else(|| "unknown".into(), |(_, name)| name.trim().to_owned()),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            sender_cpus: cpus.senders,
-            forwarder_cpus: cpus.forwarders.clone(),
-            other_cpu: cpus.rest,
-            load: load.unwrap_or(0.0),
-            sees_ksoftirqd: Softirqs::find().are_visible(),
-            b4s: 0,
-            flows: 0,
-            rounds: 0,
-            seconds: 0.0,
-            streams: 0,
-            target: None,
-        }
-    }
-}
 
 /// One document: where, how, and every round.
 pub(super) fn json(about: &About, results: &Results) -> anyhow::Result<String> {
@@ -72,63 +22,16 @@ pub(super) fn json(about: &About, results: &Results) -> anyhow::Result<String> {
 
 /// The tables, with what must be known to read them.
 pub(super) fn text(about: &About, results: &Results, kinds: &[Kind], style: Style) -> String {
-    let mut parts = vec![introduction(about, results, kinds)];
+    let mut parts = vec![introduction(about, results, kinds, style)];
     parts.extend(results.throughput.iter().map(|scene| throughput(scene, kinds).render(style)));
     parts.extend(results.quality.iter().map(|scene| quality(scene).render(style)));
+    parts.push(lossless(results).render(style));
     parts.push(new_flows(results).render(style));
     if !results.tcp.is_empty() {
         parts.push(tcp(about, results).render(style));
     }
-    parts.push(NOTES.into());
+    parts.push(notes(style));
     parts.join("\n")
-}
-
-const NOTES: &str = "\
-CPU/packet: time of the forwarder's own threads for each packet that arrived, and of those that the kernel has
-for it (NAPI of a tun with offload, on any CPU); where the kernel forwards, what the senders take more than when
-they are alone, and ksoftirqd. It contains the kernel's way to the receiver.
-per core: what one CPU does at that cost. busy: how much of a CPU those threads had; far below 100 %
-with loss means that something else ran on it. Loss under flood is what a full queue drops; it says nothing
-about the rate without loss.
-Receivers are AF_PACKET and drop at once; the senders' own cost and rate, alone, stand in the last row: a
-forwarder that loses nothing may be limited by them.
-TCP with a softwire goes through a B4 in user space, which may be what limits: bare-tun is behind the same. Where the kernel forwards there is no B4 and no tunnel. bare-ring carries no TCP: what a
-local stack sends has no checksum yet, and up to 64 KiB.
-";
-
-fn introduction(about: &About, results: &Results, kinds: &[Kind]) -> String {
-    let mut lines = vec![
-        format!(
-            "aftr {} on Linux {}, {}, {} CPUs: senders on {:?}, forwarders on {:?}, the rest on [{}]; load before: {:.1}.",
-            about.version,
-            about.kernel,
-            about.processor,
-            about.cpus,
-            about.sender_cpus,
-            about.forwarder_cpus,
-            about.other_cpu,
-            about.load
-        ),
-        format!(
-            "{} flows of {} B4s; medians of {} rounds of {} s, in which the forwarders take turns.",
-            about.flows, about.b4s, about.rounds, about.seconds
-        ),
-    ];
-    if about.target.is_none() && about.forwarder_cpus.contains(&about.sender_cpus[0]) {
-        lines.push(
-            "There is one CPU for everything: rates are those of the whole, not of a forwarder.".into(),
-        );
-    }
-    if !about.sees_ksoftirqd {
-        lines.push("ksoftirqd is not visible here: what it forwards is counted for nobody.".into());
-    }
-    lines.push(String::new());
-    let width = kinds.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
-    lines.extend(kinds.iter().map(|kind| format!("  {:width$}  {}", kind.name(), kind.describe())));
-    lines.extend(about.target.clone());
-    lines.extend(results.skipped.iter().map(|why| format!("  SKIPPED: {why}")));
-    lines.push(String::new());
-    lines.join("\n")
 }
 
 fn throughput(scene: &ThroughputScene, kinds: &[Kind]) -> Table {
@@ -189,10 +92,7 @@ fn quality(scene: &QualityScene) -> Table {
     let mut table = Table::new(title, &header);
     for row in &scene.rows {
         let micros = |figure: f64| format!("{figure:.0} us");
-        let lost = row.median(|round| {
-            let sent = round.sent.max(1) as f64;
-            (round.sent as f64 - (round.arrived + round.overrun) as f64).max(0.0) / sent
-        });
+        let lost = row.median(Quality::lost);
         table.row(vec![
             row.forwarder.into(),
             count(row.median(|round| round.rate)),
@@ -204,6 +104,17 @@ fn quality(scene: &QualityScene) -> Table {
             micros(row.median(|round| round.p999)),
             micros(row.median(|round| round.longest)),
         ]);
+    }
+    table
+}
+
+fn lossless(results: &Results) -> Table {
+    let names: Vec<&str> = results.lossless.iter().map(|scene| from(&[scene.way])).collect();
+    let title = format!("The highest rate found at which at most {} of the packets are lost", percent(LOSS));
+    let mut table = Table::new(title, &[&[""][..], &names].concat());
+    for (at, row) in results.lossless.first().iter().flat_map(|scene| scene.rows.iter().enumerate()) {
+        let rates = results.lossless.iter().map(|scene| scene.rows[at].median(|round| round.rate));
+        table.row([row.forwarder.to_owned()].into_iter().chain(rates.map(count)).collect());
     }
     table
 }

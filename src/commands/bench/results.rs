@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::figures::{NewFlows, Quality, Throughput};
+use super::figures::{Lossless, NewFlows, Quality, Throughput};
 use super::stand::Way;
 
 /// Everything that a run has found.
@@ -11,6 +11,7 @@ pub(super) struct Results {
     pub(super) throughput: Vec<ThroughputScene>,
     pub(super) new_flows: Vec<Row<NewFlows>>,
     pub(super) quality: Vec<QualityScene>,
+    pub(super) lossless: Vec<LosslessScene>,
     pub(super) tcp: Vec<Row<TcpRates>>,
     /// What could not be measured on this host, and why.
     pub(super) skipped: Vec<String>,
@@ -33,6 +34,13 @@ pub(super) struct QualityScene {
     pub(super) way: Way,
     pub(super) load: Share,
     pub(super) rows: Vec<Row<Quality>>,
+}
+
+/// One direction at the highest rate that loses next to nothing.
+#[derive(Debug, Serialize)]
+pub(super) struct LosslessScene {
+    pub(super) way: Way,
+    pub(super) rows: Vec<Row<Lossless>>,
 }
 
 /// How much is sent where loss and latency are looked at.

@@ -9,11 +9,13 @@ use super::forwarders::Forwarder;
 use super::frames::Hop;
 use super::generator::Pace;
 use super::meters::Cpus;
-use super::results::{QualityScene, Results, Row, Share, ThroughputScene};
+use super::results::{LosslessScene, QualityScene, Results, Row, Share, ThroughputScene};
 use super::stand::{Stand, Way};
 
 /// Packets per second when nothing else goes on.
 const IDLE: f64 = 1000.0;
+/// Of a rate.
+const SHORTEST_TRIAL: Duration = Duration::from_millis(50);
 /// Flows of one home, where flows are opened all the time.
 pub(super) const NEW_PER_B4: u32 = 1000;
 
@@ -31,6 +33,8 @@ pub(super) struct Order {
     /// Of each measurement.
     pub(super) time: Duration,
     pub(super) rounds: u32,
+    /// Rates that are tried to find the highest without loss.
+    pub(super) trials: u32,
     /// Of the AFTR.
     pub(super) workers: u16,
     pub(super) cpus: Cpus,
@@ -70,13 +74,12 @@ pub(super) fn empty_results(order: &Order, names: &[&'static str]) -> Results {
         }
     }
     // Loss and latency are looked at in each direction by itself.
+    let mut ways = vec![Way::FromB4, Way::FromInternet];
+    ways.retain(|way| order.directions.iter().any(|ways| ways.contains(way)));
     for load in [Share::Idle, Share::Half] {
-        for way in [Way::FromB4, Way::FromInternet] {
-            if order.directions.iter().any(|ways| ways.contains(&way)) {
-                results.quality.push(QualityScene { way, load, rows: rows(names) });
-            }
-        }
+        results.quality.extend(ways.iter().map(|&way| QualityScene { way, load, rows: rows(names) }));
     }
+    results.lossless.extend(ways.iter().map(|&way| LosslessScene { way, rows: rows(names) }));
     results
 }
 
@@ -107,19 +110,28 @@ pub(super) fn throughput(
     Ok(())
 }
 
+/// What a candidate passed in this direction, with packets of the first size, in the last round.
+fn passed(order: &Order, scenes: &[ThroughputScene], way: Way, name: &str) -> f64 {
+    let mut alike =
+        scenes.iter().filter(|scene| order.sizes.first() == Some(&scene.size) && scene.ways.contains(&way));
+    alike.find_map(|scene| scene.row(name)?.rounds.last()).map_or(0.0, |round| round.arrived)
+}
+
 /// Loss and latency, with packets of the first size.
 pub(super) fn quality(order: &Order, candidates: &[Candidate], results: &mut Results) -> anyhow::Result<()> {
     let Some(&size) = order.sizes.first() else { return Ok(()) };
     for scene in &mut results.quality {
         for (candidate, row) in candidates.iter().zip(&mut scene.rows) {
-            let passed = results
-                .throughput
-                .iter()
-                .filter(|throughput| throughput.size == size && throughput.ways.contains(&scene.way))
-                .find_map(|throughput| throughput.row(candidate.name)?.rounds.last())
-                .map_or(IDLE, |round| round.arrived / 2.0);
-            let rate = if scene.load == Share::Idle { IDLE } else { passed.max(IDLE) };
+            let half = passed(order, &results.throughput, scene.way, candidate.name) / 2.0;
+            let rate = if scene.load == Share::Idle { IDLE } else { half.max(IDLE) };
             row.rounds.push(figures::quality(&candidate.stand, scene.way, size, rate, order.time)?);
+        }
+    }
+    for scene in &mut results.lossless {
+        for (candidate, row) in candidates.iter().zip(&mut scene.rows) {
+            let most = passed(order, &results.throughput, scene.way, candidate.name);
+            let (trials, time) = (order.trials, (order.time / 4).max(SHORTEST_TRIAL));
+            row.rounds.push(figures::lossless(&candidate.stand, scene.way, size, most, trials, time)?);
         }
     }
     Ok(())
