@@ -99,11 +99,12 @@ impl ThroughputScene {
     }
 }
 
-/// The middle of some figures; zero of none.
+/// The middle of some figures, or of the two in the middle; zero of none.
 pub(super) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+    let Some(last) = figures.len().checked_sub(1) else { return 0.0 };
+    f64::midpoint(figures[last / 2], figures[last.div_ceil(2)])
 }
 
 #[cfg(test)]
@@ -133,6 +134,7 @@ mod tests {
     #[test]
     fn the_median_is_the_middle() {
         assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
+        assert!((median([4.0, 1.0, 2.0, 9.0].into_iter()) - 3.0).abs() < 1e-9);
         assert!(median([].into_iter()).abs() < 1e-9);
     }
 }
