@@ -4,23 +4,30 @@ use std::net::UdpSocket;
 use std::process::Command;
 
 use aftr::io::sys::namespace::NetNamespace;
-use aftr::io::{Device, Tun};
+use aftr::io::{Device, Granted, Tun};
 use aftr::wire::ipv4::Ipv4;
 use aftr::wire::udp::Udp;
 use aftr::wire::{Packet, Side};
 
+/// With offload the kernel leaves the checksum of the datagram to us, and drops the answer when it is wrong.
 #[test]
 fn a_datagram_from_a_socket_reaches_the_device_and_its_answer_the_socket() {
+    datagram_and_answer(true);
+    datagram_and_answer(false);
+}
+
+fn datagram_and_answer(offload: bool) {
     let namespace = match NetNamespace::new() {
         Ok(namespace) if has_ip() => namespace,
         Ok(_) => return skip("`ip` is missing"),
         Err(error) => return skip(&format!("no network namespace: {error}")),
     };
     let worked = namespace.run(|| {
-        let mut tun = match Tun::open("test0", true) {
+        let mut tun = match Tun::open("test0", offload) {
             Ok(tun) => tun,
             Err(error) => return skip(&format!("/dev/net/tun cannot be used: {error}")),
         };
+        assert_eq!(tun.granted() == Granted::SinglePackets, !offload);
         for arguments in ["addr add 192.0.2.1/24 dev test0", "link set test0 up"] {
             let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2");
             assert!(status.success(), "ip {arguments}");

@@ -72,6 +72,12 @@ fn labs() -> Vec<Lab> {
         labs.push(lab(with("access-mtu = 1500", device), paths::NARROW, paths::NARROW_CASES));
         labs.push(lab(with("access-mtu = 1500", device), paths::MIDDLE, paths::MIDDLE_CASES));
     }
+    labs.push(Lab {
+        name: "tun without offload",
+        config: with("access-mtu = 1540", "\n[dataplane]\noffload = false\n"),
+        accesses: [Access::WIDE; 2],
+        cases: cases::WITHOUT_OFFLOAD,
+    });
     let packet = |rest: &str| with("access-mtu = 1540", &[PACKET, rest].concat());
     let lab = |config, cases| Lab { name: "packet", config, accesses: [Access::WIDE; 2], cases };
     labs.push(lab(packet(""), links::CASES));

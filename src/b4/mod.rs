@@ -6,5 +6,6 @@
 
 mod tunnel;
 mod inner;
+mod merged;
 
 pub use tunnel::{B4, Options};

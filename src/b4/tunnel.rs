@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inner::{inner_packet, outer_traffic_class};
+use super::merged::for_each_packet;
 use crate::daemon::Netlink;
-use crate::io::sys;
+use crate::io::{Device, Tun};
+use crate::wire::{Packet, Side};
 
 /// IPv4 in IPv6 (RFC 2473).
 const IPV4_IN_IPV6: i32 = 4;
@@ -43,7 +45,8 @@ pub struct Options {
 
 /// A B4 whose devices are open.
 pub struct B4 {
-    tun: OwnedFd,
+    tun: Tun,
+    mtu: u16,
     softwire: Socket,
     traffic_class: u8,
 }
@@ -54,7 +57,7 @@ impl B4 {
     /// # Errors
     /// What is missing, and what to do about it.
     pub fn open(options: &Options) -> anyhow::Result<B4> {
-        let tun = sys::tun::open(&options.interface, false, sys::tun::Offload::None).with_context(|| {
+        let tun = Tun::open(&options.interface, true).with_context(|| {
             format!("cannot make the tun `{}`: it needs CAP_NET_ADMIN and /dev/net/tun", options.interface)
         })?;
         let softwire = open_softwire(options)?;
@@ -70,7 +73,7 @@ impl B4 {
                 .add_route(all, name, None)
                 .context("IPv4 has a default route already: remove it, or use --no-default-route")?;
         }
-        Ok(B4 { tun, softwire, traffic_class: 0 })
+        Ok(B4 { tun, mtu: options.mtu, softwire, traffic_class: 0 })
     }
 
     /// Carries packets until `stop` is set.
@@ -79,18 +82,25 @@ impl B4 {
     /// When a device can be used no more.
     pub fn run(mut self, stop: &AtomicBool) -> io::Result<()> {
         let mut buffer = vec![0; 65_536];
+        let mut batch: Vec<Packet> = (0..BURST).map(|_| Packet::with_capacity(buffer.len())).collect();
+        let mut room = Packet::with_capacity(usize::from(self.mtu));
+        let mut received = 0;
         while !stop.load(Ordering::Relaxed) {
-            self.wait()?;
+            // A full batch may have left the rest of a large packet in the device, which no poll shows.
+            if received < batch.len() {
+                self.wait()?;
+            }
+            received = self.tun.receive(&mut batch)?;
+            for packet in &batch[..received] {
+                self.encapsulate(packet.bytes())?;
+            }
             for _ in 0..BURST {
-                if !self.encapsulate_one(&mut buffer)? {
+                if !self.decapsulate_one(&mut buffer, &mut room) {
                     break;
                 }
             }
-            for _ in 0..BURST {
-                if !self.decapsulate_one(&mut buffer)? {
-                    break;
-                }
-            }
+            // What cannot be sent is lost, as on any link.
+            let _ = self.tun.flush();
         }
         Ok(())
     }
@@ -105,36 +115,33 @@ impl B4 {
         }
     }
 
-    /// From the hosts to the AFTR; false when nothing waits.
-    fn encapsulate_one(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let length = match rustix::io::read(&self.tun, &mut *buffer) {
-            Ok(length) => length,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(class) = outer_traffic_class(&buffer[..length]) else { return Ok(true) };
+    /// From the hosts to the AFTR.
+    fn encapsulate(&mut self, packet: &[u8]) -> io::Result<()> {
+        let Some(class) = outer_traffic_class(packet) else { return Ok(()) };
         if class != self.traffic_class {
             self.softwire.set_tclass_v6(u32::from(class))?;
             self.traffic_class = class;
         }
         // A packet that cannot be sent is lost, as on any link: no route yet, or a full queue.
-        let _ = self.softwire.send(&buffer[..length]);
-        Ok(true)
+        let _ = self.softwire.send(packet);
+        Ok(())
     }
 
     /// From the AFTR to the hosts; false when nothing waits. The kernel gives the payload only, and only
     /// of packets whose source is the AFTR, because the socket is connected to it.
-    fn decapsulate_one(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    fn decapsulate_one(&mut self, buffer: &mut [u8], room: &mut Packet) -> bool {
         let length = match (&self.softwire).read(buffer) {
             Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             // ICMPv6 errors about what we sent are reported here, and are no reason to stop.
-            Err(_) => return Ok(true),
+            Err(_) => return true,
         };
         if let Some(packet) = inner_packet(&buffer[..length]) {
-            let _ = rustix::io::write(&self.tun, packet);
+            for_each_packet(packet, self.mtu, room, |packet| {
+                let _ = self.tun.send(packet, Side::Internet);
+            });
         }
-        Ok(true)
+        true
     }
 }
 

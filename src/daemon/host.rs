@@ -57,7 +57,7 @@ impl Host {
         tracing::info!(
             interface = %host.interface,
             mtu = host.mtu,
-            offload = tun.is_offloading(),
+            tun = ?tun.granted(),
             routes = %host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
             "tun is up"
         );

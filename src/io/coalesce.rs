@@ -334,3 +334,250 @@ fn pseudo_header(packet: &[u8]) -> u32 {
         checksum::pseudo_header_v4(ip.source(), ip.destination(), length, protocol::TCP)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::io::traffic::{self, Flow, complete, verify};
+    use crate::io::vnet_header::SegmentKind;
+
+    /// Frames that were written: what they stand for, and how many packets that is said to be.
+    #[derive(Default)]
+    struct Written(Vec<(Vec<Vec<u8>>, u16)>);
+
+    impl Written {
+        fn take(&mut self, frame: Frame<'_>) {
+            let (header, packet) = frame.bytes.split_first_chunk().expect("a header");
+            let packets = match VnetHeader::read(header).segments {
+                None => {
+                    assert_eq!(*header, [0; VnetHeader::LENGTH]);
+                    vec![packet.to_vec()]
+                }
+                Some(segments) => {
+                    check_partial_checksum(header, packet);
+                    traffic::cut(packet, segments).expect("a large packet")
+                }
+            };
+            assert_eq!(packets.len(), usize::from(frame.packets));
+            self.0.push((packets, frame.packets));
+        }
+
+        fn sizes(&self) -> Vec<u16> {
+            self.0.iter().map(|(_, packets)| *packets).collect()
+        }
+
+        fn packets(self) -> Vec<Vec<u8>> {
+            self.0.into_iter().flat_map(|(packets, _)| packets).collect()
+        }
+    }
+
+    /// What the kernel adds up behind the field must make it right.
+    fn check_partial_checksum(header: &[u8; VnetHeader::LENGTH], packet: &[u8]) {
+        let read = VnetHeader::read(header);
+        let (start, offset) = read.checksum.expect("a checksum that is left to the kernel");
+        let segments = read.segments.expect("segments");
+        assert_eq!((segments.kind, start, offset), (SegmentKind::Tcp4, 20, 16));
+        let mut whole = packet.to_vec();
+        assert!(crate::io::vnet_header::complete_checksum(&mut whole, start, offset));
+        verify(&whole);
+    }
+
+    fn write_all(packets: &[Vec<u8>]) -> Written {
+        let (mut coalescer, mut written) = (Coalescer::new(), Written::default());
+        packets.iter().for_each(|packet| coalescer.push(packet, &mut |frame| written.take(frame)));
+        coalescer.flush(&mut |frame| written.take(frame));
+        written
+    }
+
+    #[test]
+    fn a_run_becomes_one_packet_that_is_cut_into_the_same_run() {
+        for dont_fragment in [true, false] {
+            for options in [vec![], Flow::default().options] {
+                let mut flow = Flow { dont_fragment, options, identification: 0xfffe, ..Flow::default() };
+                flow.sequence = u32::MAX - 5000;
+                let mut run: Vec<_> = (0..9).map(|_| flow.send(flag::ACK | flag::ECE, 1400)).collect();
+                run.push(flow.send(flag::ACK | flag::ECE | flag::PSH | flag::FIN, 3));
+                let written = write_all(&run);
+                assert_eq!(written.sizes(), [10]);
+                assert_eq!(written.packets(), run);
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_never_grows_larger_than_ipv4_allows() {
+        let mut flow = Flow::default();
+        let run: Vec<_> = (0..100).map(|_| flow.send(flag::ACK, 1448)).collect();
+        let written = write_all(&run);
+        assert_eq!(written.sizes(), [45, 45, 10]);
+        assert_eq!(written.packets(), run);
+    }
+
+    #[test]
+    fn one_that_is_shorter_or_pushed_ends_the_packet() {
+        for (flags, length) in [(flag::ACK, 99), (flag::ACK | flag::PSH, 100), (flag::ACK | flag::FIN, 100)] {
+            let mut flow = Flow::default();
+            let mut run = vec![flow.send(flag::ACK, 100), flow.send(flags, length)];
+            run.extend([flow.send(flag::ACK, 100), flow.send(flag::ACK, 100)]);
+            let written = write_all(&run);
+            assert_eq!(written.sizes(), [2, 2]);
+            assert_eq!(written.packets(), run);
+        }
+    }
+
+    /// RFC 6864 section 4.1: the identification of what must not be fragmented means nothing.
+    #[test]
+    fn rfc_6864_an_identification_that_stands_still_is_counted_up_only_with_df() {
+        for (dont_fragment, sizes) in [(true, vec![3]), (false, vec![1, 1, 1])] {
+            let mut flow = Flow { dont_fragment, ..Flow::default() };
+            let mut send = || {
+                flow.identification = 0;
+                flow.send(flag::ACK, 100)
+            };
+            let run = [send(), send(), send()];
+            let written = write_all(&run);
+            assert_eq!(written.sizes(), sizes);
+            for (number, (packet, sent)) in written.packets().into_iter().zip(run).enumerate() {
+                verify(&packet);
+                let mut expected = sent;
+                expected[5] = if dont_fragment { number as u8 } else { 0 };
+                complete(&mut expected);
+                assert_eq!(packet, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_differs_is_not_put_together() {
+        type Change = fn(&mut Vec<u8>);
+        let changes: &[(&str, Change)] = &[
+            ("TOS", |packet| packet[1] = 4),
+            ("TTL", |packet| packet[8] = 1),
+            ("DF", |packet| packet[6] = 0),
+            ("a reserved bit", |packet| packet[6] |= 0x80),
+            ("an identification that jumps", |packet| packet[5] = 200),
+            ("a later sequence", |packet| packet[27] ^= 0x80),
+            ("acknowledgement", |packet| packet[31] = 78),
+            ("window", |packet| packet[34] = 9),
+            ("no ACK", |packet| packet[33] = 0),
+            ("SYN", |packet| packet[33] |= flag::SYN),
+            ("RST", |packet| packet[33] |= flag::RST),
+            ("URG", |packet| packet[33] |= flag::URG),
+            ("CWR", |packet| packet[33] |= flag::CWR),
+            ("ECE", |packet| packet[33] |= flag::ECE),
+            ("a reserved flag", |packet| packet[32] |= 1),
+            ("an urgent pointer", |packet| packet[39] = 1),
+            ("a timestamp", |packet| packet[47] = 9),
+            ("fewer options", |packet| packet[32] = 0x70),
+        ];
+        for (what, change) in changes {
+            let mut flow = Flow::default();
+            let mut run: Vec<_> = (0..3).map(|_| flow.send(flag::ACK, 100)).collect();
+            change(&mut run[1]);
+            complete(&mut run[1]);
+            let written = write_all(&run);
+            assert_eq!(written.sizes(), [1, 1, 1], "{what}");
+            assert_eq!(written.packets(), run, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_longer_one_is_not_appended() {
+        let mut flow = Flow::default();
+        let run = [flow.send(flag::ACK, 100), flow.send(flag::ACK, 101), flow.send(flag::ACK, 101)];
+        let written = write_all(&run);
+        assert_eq!(written.sizes(), [1, 2]);
+        assert_eq!(written.packets(), run);
+    }
+
+    #[test]
+    fn what_is_damaged_stays_damaged() {
+        for (at, damaged, sizes) in
+            [(60, 0, vec![1, 3]), (60, 1, vec![1, 1, 2]), (60, 3, vec![3, 1]), (10, 1, vec![1, 1, 2])]
+        {
+            let mut flow = Flow::default();
+            let mut run: Vec<_> = (0..4).map(|_| flow.send(flag::ACK, 100)).collect();
+            run[damaged][at] ^= 1;
+            let written = write_all(&run);
+            assert_eq!(written.sizes(), sizes, "octet {at} of packet {damaged}");
+            assert_eq!(written.packets(), run, "octet {at} of packet {damaged}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_or_lies_about_its_length_passes_as_it_is() {
+        let whole = Flow::default().packet(flag::ACK, 100);
+        let mut longer = whole.clone();
+        longer.push(0);
+        let mut packets = vec![longer, Vec::new()];
+        packets.extend((1..whole.len()).map(|length| whole[..length].to_vec()));
+        assert_eq!(write_all(&packets).packets(), packets);
+    }
+
+    #[test]
+    fn what_is_open_leaves_before_a_fragment() {
+        let mut flow = Flow::default();
+        let data = flow.send(flag::ACK, 100);
+        let mut fragment = flow.send(flag::ACK, 100);
+        fragment[6] = 0x20;
+        complete(&mut fragment);
+        let packets = [data, fragment, traffic::udp(10)];
+        assert_eq!(write_all(&packets).packets(), packets);
+    }
+
+    /// A packet of a random story: of which flow, what it is like, and its payload.
+    type Step = (u16, u8, usize);
+
+    fn tell(steps: &[Step]) -> Vec<Vec<u8>> {
+        let mut flows: BTreeMap<u16, Flow> = BTreeMap::new();
+        let mut packets = Vec::new();
+        for &(number, kind, payload) in steps {
+            let new = Flow { source_port: 1000 + number, dont_fragment: number % 2 == 0, ..Flow::default() };
+            let flow = flows.entry(number).or_insert(new);
+            match kind {
+                // Mostly a stream of full packets.
+                0..=9 => packets.push(flow.send(flag::ACK, 1000)),
+                10 => packets.push(flow.send(flag::ACK | flag::PSH, payload)),
+                11 => packets.push(flow.send(flag::ACK, payload)),
+                12 => packets.push(flow.send(flag::ACK, 0)),
+                13 => flow.acknowledgement += 1000,
+                14 => flow.sequence = flow.sequence.wrapping_sub(1000),
+                15 => flow.sequence = flow.sequence.wrapping_add(1000),
+                16 => packets.push(flow.send([flag::SYN, flag::RST, flag::FIN][payload % 3], payload % 2)),
+                17 => packets.push(traffic::udp(payload)),
+                18 => {
+                    let mut damaged = flow.send(flag::ACK, 1000);
+                    damaged[payload % 1040] ^= 0x10;
+                    packets.push(damaged);
+                }
+                _ => flow.ttl ^= 1,
+            }
+        }
+        packets
+    }
+
+    proptest! {
+        /// Nothing is lost, nothing made up, no octet changed, and each flow is in its order.
+        #[test]
+        fn any_story_is_told_again_flow_by_flow(
+            steps in proptest::collection::vec((0u16..24, 0u8..20, 1usize..1400), 0..300),
+            few in proptest::collection::vec((0u16..2, 0u8..20, 1usize..1400), 0..300),
+        ) {
+            for steps in [steps, few] {
+                let packets = tell(&steps);
+                let by_flow = |packets: Vec<Vec<u8>>| {
+                    let mut flows: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+                    for packet in packets {
+                        flows.entry([&packet[9..10], &packet[12..24]].concat()).or_default().push(packet);
+                    }
+                    flows
+                };
+                prop_assert!(by_flow(write_all(&packets).packets()) == by_flow(packets));
+            }
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod coalesce;
 mod napi;
 pub mod packet;
 mod any;
+#[cfg(test)]
+mod traffic;
 mod memory;
 mod playback;
 mod capture;
@@ -22,4 +24,6 @@ pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
 pub use playback::Playback;
+pub use segment::tcp_pieces;
+pub use sys::tun::Granted;
 pub use tun::Tun;

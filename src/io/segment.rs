@@ -108,6 +108,20 @@ impl Segmenter {
     }
 }
 
+/// The packets that a large one of TCP over IPv4 is cut into so that none is larger than `mtu`. None when it is
+/// no such packet.
+pub fn tcp_pieces(packet: &[u8], mtu: u16) -> impl Iterator<Item = Vec<u8>> {
+    let headers = packet.get(HEADER + 12).map_or(0, |offset| HEADER + usize::from(offset >> 4) * 4);
+    let size = mtu.saturating_sub(headers as u16);
+    let mut segmenter = Segmenter::new(packet, Segments { kind: SegmentKind::Tcp4, size });
+    std::iter::from_fn(move || {
+        let mut piece = vec![0; usize::from(mtu)];
+        let length = segmenter.as_mut()?.next(packet, &mut piece)?;
+        piece.truncate(length);
+        Some(piece)
+    })
+}
+
 fn write_udp(transport: &mut [u8], pseudo: u32) {
     let length = transport.len() as u16;
     if let Some(header) = Udp::view_mut(transport) {
@@ -121,5 +135,97 @@ fn write_udp(transport: &mut [u8], pseudo: u32) {
     };
     if let Some(header) = Udp::view_mut(transport) {
         header.checksum = sum.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::traffic::{self, Flow, verify};
+
+    const TCP: SegmentKind = SegmentKind::Tcp4;
+
+    fn cut(packet: &[u8], kind: SegmentKind, size: u16) -> Option<Vec<Vec<u8>>> {
+        traffic::cut(packet, Segments { kind, size })
+    }
+
+    #[test]
+    fn lengths_numbers_and_checksums_count_on() {
+        let flow = Flow { sequence: u32::MAX - 1000, identification: 0xffff, ..Flow::default() };
+        let large = flow.packet(flag::ACK, 2500);
+        let pieces = cut(&large, TCP, 1000).expect("segments");
+        let seen: Vec<_> = pieces
+            .iter()
+            .map(|piece| {
+                verify(piece);
+                let (ip, tcp) = (Ipv4::view(piece).unwrap(), Tcp::view(&piece[20..]).unwrap());
+                (ip.total_length(), ip.identification(), tcp.sequence.get())
+            })
+            .collect();
+        let headers = flow.headers() as u16;
+        assert_eq!(
+            seen,
+            [
+                (headers + 1000, 0xffff, u32::MAX - 1000),
+                (headers + 1000, 0, u32::MAX),
+                (headers + 500, 1, 999)
+            ]
+        );
+        let payload: Vec<u8> = pieces.iter().flat_map(|piece| piece[flow.headers()..].to_vec()).collect();
+        assert_eq!(payload, large[flow.headers()..]);
+    }
+
+    #[test]
+    fn fin_and_psh_stay_with_the_last_and_cwr_with_the_first() {
+        let all = flag::ACK | flag::PSH | flag::FIN | flag::CWR | flag::ECE;
+        let pieces = cut(&Flow::default().packet(all, 300), TCP, 100).expect("segments");
+        let flags: Vec<u8> = pieces.iter().map(|piece| piece[20 + 13]).collect();
+        let each = flag::ACK | flag::ECE;
+        assert_eq!(flags, [each | flag::CWR, each, each | flag::PSH | flag::FIN]);
+        pieces.iter().for_each(|piece| verify(piece));
+    }
+
+    #[test]
+    fn udp_is_cut_into_datagrams_of_their_own() {
+        let pieces = cut(&traffic::udp(1000), SegmentKind::Udp4, 400).expect("segments");
+        let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [428, 428, 228]);
+        for piece in &pieces {
+            verify(piece);
+            assert_eq!(Udp::view(&piece[20..]).unwrap().length.get() as usize, piece.len() - 20);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_refused() {
+        let good = Flow::default().packet(flag::ACK, 500);
+        assert!(cut(&good, TCP, 100).is_some());
+        let changed = |at: usize, value: u8| {
+            let mut packet = good.clone();
+            packet[at] = value;
+            packet
+        };
+        for (what, packet, kind, size) in [
+            ("no size", good.clone(), TCP, 0),
+            ("a segment larger than a packet", good.clone(), TCP, u16::MAX),
+            ("another kind", good.clone(), SegmentKind::Udp4, 100),
+            ("a kind we did not ask for", good.clone(), SegmentKind::Other, 100),
+            ("IPv6", changed(0, 0x65), TCP, 100),
+            ("an IPv4 header of 16", changed(0, 0x44), TCP, 100),
+            ("a TCP header of 16", changed(20 + 12, 0x40), TCP, 100),
+            ("a TCP header behind the end", good[..40].to_vec(), TCP, 100),
+            ("a fragment", changed(6, 0x20), TCP, 100),
+            ("no header", good[..19].to_vec(), TCP, 100),
+            ("nothing", Vec::new(), TCP, 100),
+        ] {
+            assert_eq!(cut(&packet, kind, size), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_does_not_fit_ends_it() {
+        let packet = Flow::default().packet(flag::ACK, 500);
+        let mut segmenter = Segmenter::new(&packet, Segments { kind: TCP, size: 100 }).expect("segments");
+        assert_eq!(segmenter.next(&packet, &mut [0; 100]), None);
     }
 }

@@ -12,7 +12,7 @@ use super::coalesce::{Coalescer, Frame};
 use super::device::{Device, DeviceCounters};
 use super::napi;
 use super::segment::Segmenter;
-use super::sys;
+use super::sys::{self, tun::Granted};
 use super::vnet_header::{VnetHeader, complete_checksum};
 use crate::wire::{Packet, Side};
 
@@ -22,6 +22,7 @@ const LARGEST_PACKET: usize = 65535;
 /// One queue of a tun interface.
 pub struct Tun {
     queue: OwnedFd,
+    granted: Granted,
     offload: Option<Offload>,
     counters: DeviceCounters,
 }
@@ -50,6 +51,12 @@ impl Tun {
         queues.pop().ok_or_else(|| ErrorKind::InvalidInput.into())
     }
 
+    fn attach(name: &str, several_queues: bool, granted: Granted) -> io::Result<Tun> {
+        let queue = sys::tun::open(name, several_queues, granted)?;
+        let offload = (granted != Granted::SinglePackets).then(Offload::new);
+        Ok(Tun { queue, granted, offload, counters: DeviceCounters::default() })
+    }
+
     /// Makes the interface with `count` queues, one for each worker. The kernel spreads flows over them.
     ///
     /// # Errors
@@ -58,26 +65,30 @@ impl Tun {
         open_all(name, count, offload)
     }
 
-    /// Whether large packets are moved as one.
+    /// What the kernel granted.
     #[must_use]
-    pub fn is_offloading(&self) -> bool {
-        self.offload.is_some()
+    pub fn granted(&self) -> Granted {
+        self.granted
     }
 }
 
 /// All queues of an interface can do the same: the most that the kernel grants. It refuses what it does not
 /// know in many words, so whatever is wrong, less is tried; what is wrong with the name or with us comes again.
 fn open_all(name: &str, count: usize, offload: bool) -> io::Result<Vec<Tun>> {
-    use sys::tun::Offload::{Header, HeaderAndNapi, None as Nothing};
-    let queues =
-        |what| (0..count).map(|_| sys::tun::open(name, count > 1, what)).collect::<io::Result<Vec<_>>>();
-    let with_napi = || queues(HeaderAndNapi).and_then(|queues| napi::give_threads(name).map(|()| queues));
-    let offloading = || with_napi().or_else(|_| queues(Header));
-    let tun = |queue, offload| Tun { queue, offload, counters: DeviceCounters::default() };
-    if offload && let Ok(queues) = offloading() {
-        return Ok(queues.into_iter().map(|queue| tun(queue, Some(Offload::new()))).collect());
+    let all = |what| {
+        let queues: Vec<Tun> =
+            (0..count).map(|_| Tun::attach(name, count > 1, what)).collect::<Result<_, _>>()?;
+        if what == Granted::LargePacketsAndThreads {
+            napi::give_threads(name)?;
+        }
+        Ok(queues)
+    };
+    if !offload {
+        return all(Granted::SinglePackets);
     }
-    Ok(queues(Nothing)?.into_iter().map(|queue| tun(queue, None)).collect())
+    all(Granted::LargePacketsAndThreads)
+        .or_else(|_: io::Error| all(Granted::LargePackets))
+        .or_else(|_| all(Granted::SinglePackets))
 }
 
 impl AsFd for Tun {
@@ -113,7 +124,7 @@ impl Device for Tun {
     }
 
     fn send(&mut self, packet: &Packet, to: Side) -> io::Result<()> {
-        let Tun { queue, offload, counters } = self;
+        let Tun { queue, offload, counters, .. } = self;
         let Some(Offload { coalescer, .. }) = offload else {
             return write(queue, packet.bytes(), 1, counters);
         };
@@ -130,7 +141,9 @@ impl Device for Tun {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let Tun { queue, offload: Some(Offload { coalescer, .. }), counters } = self else { return Ok(()) };
+        let Tun { queue, offload: Some(Offload { coalescer, .. }), counters, .. } = self else {
+            return Ok(());
+        };
         let mut result = Ok(());
         coalescer.flush(&mut |frame| {
             let written = write(queue, frame.bytes, frame.packets, counters);

@@ -88,3 +88,47 @@ pub(super) fn complete_checksum(packet: &mut [u8], start: u16, offset: u16) -> b
     packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_for_tcp_is_read_again() {
+        let mut bytes = [0; VnetHeader::LENGTH];
+        assert_eq!(VnetHeader::read(&bytes), VnetHeader::default());
+        VnetHeader::write_tcp4(&mut bytes, 52, 1448);
+        let segments = Some(Segments { kind: SegmentKind::Tcp4, size: 1448 });
+        let expected = VnetHeader { checksum: Some((20, 16)), segments, header_length: 52 };
+        assert_eq!(VnetHeader::read(&bytes), expected);
+        bytes[1] |= VnetHeader::ECN;
+        assert_eq!(VnetHeader::read(&bytes), expected);
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_not_taken_for_a_packet() {
+        // TCP over IPv6 and UDP fragments, which are never asked for, and something of tomorrow.
+        for kind in [4, 3, 77] {
+            let mut bytes = [0; VnetHeader::LENGTH];
+            bytes[1] = kind;
+            assert_eq!(
+                VnetHeader::read(&bytes).segments.map(|segments| segments.kind),
+                Some(SegmentKind::Other)
+            );
+        }
+    }
+
+    #[test]
+    fn a_checksum_outside_the_packet_is_not_written() {
+        let mut packet = [1, 2, 3, 4, 5, 6, 7, 8];
+        for (start, offset) in [(8, 0), (0, 7), (6, 1), (u16::MAX, u16::MAX)] {
+            assert!(!complete_checksum(&mut packet, start, offset), "{start} {offset}");
+        }
+        assert_eq!(packet, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(complete_checksum(&mut packet, 2, 4));
+        assert_eq!(
+            checksum::of(&packet[2..6]),
+            u16::from_be_bytes([packet[6], packet[7]]).wrapping_add(0x0708)
+        );
+    }
+}

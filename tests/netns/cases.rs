@@ -23,6 +23,12 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_b4_that_changes_its_address_keeps_its_mappings", b4_changes_its_address),
 ];
 
+/// What moves in large packets elsewhere.
+pub(crate) const WITHOUT_OFFLOAD: &[(&str, Case)] = &[
+    ("without_offload_tcp_carries_100_mb_down_intact", tcp_carries_100_mb_down_intact),
+    ("without_offload_tcp_carries_100_mb_up_intact", tcp_carries_100_mb_up_intact),
+];
+
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const LARGE: usize = 100 << 20;
 

@@ -263,7 +263,11 @@ impl Topology {
             false,
         )?;
 
-        let between = if is_tun { None } else { Some(access_router(&aftr, config.softwire.access_mtu)?) };
+        let between = if is_tun {
+            None
+        } else {
+            Some(access_router(&aftr, config.softwire.access_mtu.max(Access::WIDE.mtu as u16))?)
+        };
         let stranger = Node::new("stranger")?;
         let network = between.as_ref().unwrap_or(&aftr);
         access(network, "access0", &stranger, "2001:db8:dead::", Access::WIDE.mtu)?;

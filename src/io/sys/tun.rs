@@ -5,24 +5,24 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// What a queue can do besides moving one packet at a time.
+/// What a queue can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offload {
-    /// Nothing.
-    None,
+pub enum Granted {
+    /// One packet at a time, as it is on the wire.
+    SinglePackets,
     /// Packets have a header of virtio-net in front, 10 octets, in both directions: the kernel may leave
     /// checksums, and the cutting of TCP and UDP over IPv4, to who reads, and who writes may leave them to
     /// the kernel.
-    Header,
-    /// The same, and what is written is queued for NAPI: [`super::super::napi`].
-    HeaderAndNapi,
+    LargePackets,
+    /// The same, and what is written waits for a thread of the kernel (NAPI), if somebody gives it one.
+    LargePacketsAndThreads,
 }
 
 /// Opens a non-blocking queue of the interface `name` in the network namespace of the calling thread.
 ///
 /// # Errors
 /// As the kernel says; `InvalidInput` for a name that does not fit.
-pub fn open(name: &str, several_queues: bool, offload: Offload) -> io::Result<OwnedFd> {
+pub fn open(name: &str, several_queues: bool, wanted: Granted) -> io::Result<OwnedFd> {
     const HEADER: libc::c_int = 10;
     // Nothing for IPv6: what comes in softwires is always cut before it comes here, and the rest is not ours.
     const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN;
@@ -32,17 +32,17 @@ pub fn open(name: &str, several_queues: bool, offload: Offload) -> io::Result<Ow
     // packets. By itself a tun has no bound, because its writer would be the one that is kept waiting.
     const SEND_BUFFER: libc::c_int = 32 << 20;
 
-    let flags = match offload {
-        Offload::None => 0,
-        Offload::Header => libc::IFF_VNET_HDR,
-        Offload::HeaderAndNapi => libc::IFF_VNET_HDR | libc::IFF_NAPI,
+    let flags = match wanted {
+        Granted::SinglePackets => 0,
+        Granted::LargePackets => libc::IFF_VNET_HDR,
+        Granted::LargePacketsAndThreads => libc::IFF_VNET_HDR | libc::IFF_NAPI,
     };
     let file = attach(name, several_queues, flags)?;
-    if offload != Offload::None {
+    if wanted != Granted::SinglePackets {
         set_number(&file, libc::TUNSETVNETHDRSZ, HEADER)?;
         set_offloads(&file, OFFLOADS | UDP).or_else(|_| set_offloads(&file, OFFLOADS))?;
     }
-    if offload == Offload::HeaderAndNapi {
+    if wanted == Granted::LargePacketsAndThreads {
         set_number(&file, libc::TUNSETSNDBUF, SEND_BUFFER)?;
     }
     Ok(file.into())
