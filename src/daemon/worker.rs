@@ -108,14 +108,13 @@ impl<D: Device + AsFd> Worker<D> {
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
+        let device = self.device.counters();
         Snapshot {
             at: now,
             counters: self.aftr.counters().clone(),
             gauges: self.aftr.gauges(),
-            losses: Losses {
-                unsent: self.losses.unsent + self.device.counters().send_dropped,
-                ..self.losses
-            },
+            losses: Losses { unsent: self.losses.unsent + device.send_dropped, ..self.losses },
+            device,
         }
     }
 

@@ -268,7 +268,11 @@ impl Topology {
             false,
         )?;
 
-        let between = if is_tun { None } else { Some(access_router(&aftr, config.softwire.access_mtu)?) };
+        let between = if is_tun {
+            None
+        } else {
+            Some(access_router(&aftr, config.softwire.access_mtu.max(Access::WIDE.mtu as u16))?)
+        };
         let stranger = Node::new("stranger")?;
         let network = between.as_ref().unwrap_or(&aftr);
         access(network, "access0", &stranger, "2001:db8:dead::", Access::WIDE.mtu)?;
@@ -296,9 +300,10 @@ impl Topology {
 /// The router between the AFTR and the B4s: towards the AFTR it is 2001:db8:ffff::2.
 fn access_router(aftr: &Node, mtu: u16) -> anyhow::Result<Node> {
     let router = Node::new("access")?;
-    // The kernel asks for IPv6 neighbours with its link-local address, which it else tries out for two
-    // seconds.
-    aftr.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"))??;
+    // The kernel asks for neighbours with its link-local address, which it else tries out for two seconds.
+    for node in [&router, aftr] {
+        node.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"))??;
+    }
     link(&router, "aftr", aftr, "access", mtu.into())?;
     let to_aftr = (format!("{AFTR}/128"), "aftr", "2001:db8:ffff::1");
     router.configure(&[("aftr", "2001:db8:ffff::2/64")], &[(&to_aftr.0, to_aftr.1, to_aftr.2)], true)?;
