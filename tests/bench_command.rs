@@ -14,14 +14,24 @@ use serde_json::Value;
 /// Exit status of a command that this host lacks something for.
 const HOST_LACKS: i32 = 3;
 
+const FORWARDERS: [&str; 7] = [
+    "aftr-tun",
+    "bare-tun",
+    "aftr-tun-plain",
+    "aftr-packet",
+    "bare-ring",
+    "kernel-routing",
+    "nftables-masquerade",
+];
+
 #[test]
 fn every_forwarder_passes_packets_in_every_measurement() {
-    let output = bench(&["--json"]);
+    let output = bench(&["--json", "--device", "tun,tun-plain,packet"]);
     let Some(found) = document(&output) else { return };
-    let present: Vec<&str> = ["aftr-tun", "bare-tun", "kernel-routing", "nftables-masquerade"]
-        .into_iter()
-        .filter(|name| !is_skipped(&found, name))
-        .collect();
+    let present: Vec<&str> = FORWARDERS.iter().copied().filter(|name| !is_skipped(&found, name)).collect();
+    // What a local TCP sends is not finished enough for a loop that sends it as it is.
+    let with_tcp = |name: &&str| *name != "bare-ring" && !is_skipped(&found, &format!("{name}, TCP"));
+    let carriers: Vec<&str> = present.iter().copied().filter(with_tcp).collect();
     for scene in array(&found["throughput"]) {
         assert!(array(&scene["sender_alone"])[0]["offered"].as_f64() > Some(0.0), "{scene}");
         every_round(scene, &present, |round| round["arrived"].as_f64() > Some(0.0));
@@ -38,7 +48,7 @@ fn every_forwarder_passes_packets_in_every_measurement() {
     }
     check_rows(&found["new_flows"], &present, |round| round["arrived"].as_u64() > Some(0));
     let ways = ["one_up", "one_down", "many_up", "many_down"];
-    check_rows(&found["tcp"], &present, |round| ways.iter().all(|way| round[way].as_f64() > Some(0.0)));
+    check_rows(&found["tcp"], &carriers, |round| ways.iter().all(|way| round[way].as_f64() > Some(0.0)));
 }
 
 #[test]
@@ -160,7 +170,8 @@ fn document(output: &Output) -> Option<Value> {
 }
 
 fn is_skipped(found: &Value, name: &str) -> bool {
-    array(&found["skipped"]).iter().any(|why| why.as_str().is_some_and(|why| why.starts_with(name)))
+    let is_it = |why: &str| why.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+    array(&found["skipped"]).iter().any(|why| why.as_str().is_some_and(is_it))
 }
 
 fn every_round(scene: &Value, present: &[&str], holds: impl Fn(&Value) -> bool) {

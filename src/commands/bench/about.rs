@@ -95,7 +95,7 @@ const NOTES: &[(&str, &str)] = &[
     (
         "new flows",
         "UDP, each packet with a new source; from the first packet sent to the last that arrived, in namespaces \
-         of their own. CPU/flow of what the kernel forwards contains the sender.",
+         of their own. CPU/flow of what the kernel forwards is what the sender takes more than alone.",
     ),
     (
         "TCP",

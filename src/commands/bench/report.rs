@@ -26,7 +26,7 @@ pub(super) fn text(about: &About, results: &Results, kinds: &[Kind], style: Styl
     parts.extend(results.throughput.iter().map(|scene| throughput(scene, kinds).render(style)));
     parts.extend(results.quality.iter().map(|scene| quality(scene).render(style)));
     parts.push(lossless(results).render(style));
-    parts.push(new_flows(results).render(style));
+    parts.push(new_flows(results, kinds).render(style));
     if !results.tcp.is_empty() {
         parts.push(tcp(about, results).render(style));
     }
@@ -64,7 +64,7 @@ fn throughput(scene: &ThroughputScene, kinds: &[Kind]) -> Table {
         return table;
     }
     let alone = Row { forwarder: "sender alone", rounds: scene.sender_alone.clone() };
-    let cost = alone.median(|round| round.sender_ns);
+    let cost = scene.sender_cost();
     let dash = || "-".to_owned();
     let offered = count(alone.median(|round| round.offered));
     let per_core = if cost > 0.0 { count(1e9 / cost) } else { dash() };
@@ -119,11 +119,14 @@ fn lossless(results: &Results) -> Table {
     table
 }
 
-fn new_flows(results: &Results) -> Table {
+fn new_flows(results: &Results, kinds: &[Kind]) -> Table {
     let title = "From B4s, every packet opens a flow".to_owned();
     let mut table = Table::new(title, &["", "opened", "arrived", "flows/s", "CPU/flow", "per core"]);
+    let alone = results.throughput.first().map_or(0.0, ThroughputScene::sender_cost);
     for row in &results.new_flows {
-        let cost = row.median(|round| round.ns);
+        let is_kernel = kinds.iter().any(|kind| kind.name() == row.forwarder && kind.is_kernel());
+        let sender = if is_kernel { alone } else { 0.0 };
+        let cost = (row.median(|round| round.ns) - sender).max(0.0);
         table.row(vec![
             row.forwarder.into(),
             count(row.median(|round| round.opened as f64)),

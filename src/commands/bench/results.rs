@@ -89,8 +89,13 @@ impl ThroughputScene {
         if own > 0.0 || self.sender_alone.is_empty() {
             return own;
         }
-        let alone = median(self.sender_alone.iter().map(|round| round.sender_ns));
-        (row.median(|round| round.sender_ns) - alone).max(0.0) + row.median(|round| round.softirq_ns)
+        (row.median(|round| round.sender_ns) - self.sender_cost()).max(0.0)
+            + row.median(|round| round.softirq_ns)
+    }
+
+    /// What a packet costs the senders when they are alone, in nanoseconds of CPU time.
+    pub(super) fn sender_cost(&self) -> f64 {
+        median(self.sender_alone.iter().map(|round| round.sender_ns))
     }
 
     /// A row by its forwarder's name.
