@@ -66,9 +66,11 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Device {
+    /// As it is by default
     Tun,
     /// tun with offload = false
     TunPlain,
+    /// AF_PACKET rings
     Packet,
 }
 

@@ -220,7 +220,10 @@ fn configuration(kind: Kind, plan: &Plan, workers: u16) -> anyhow::Result<Config
         manage-host = true
         "#
     );
-    Config::parse(&text).map_err(|errors| anyhow::anyhow!("the bench's configuration: {errors:?}"))
+    Config::parse(&text).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the bench's configuration: {}", errors.join("; "))
+    })
 }
 
 fn masquerade(router: &Node) -> anyhow::Result<()> {
