@@ -7,17 +7,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u32 {
     // Four bytes at a time in 64 bits: carries collect in the upper half and are folded once at the
-    // end. 2^16 ≡ 1 modulo 65535, so a sum of 32-bit words folds to the sum of their halves.
+    // end. 2^16 ≡ 1 modulo 65535, so a sum of 32-bit words folds to the sum of their halves. Words are
+    // taken in the order of this machine, and only the sum is turned (RFC 1071 section 2 (B)).
     let (words, rest) = bytes.as_chunks::<4>();
-    let mut wide: u64 = words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+    let mut wide: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     wide += match *rest {
-        [a] => u64::from(a) << 8,
-        [a, b] => u64::from(u16::from_be_bytes([a, b])),
-        [a, b, c] => u64::from(u16::from_be_bytes([a, b])) + (u64::from(c) << 8),
+        [a] => u64::from(u32::from_ne_bytes([a, 0, 0, 0])),
+        [a, b] => u64::from(u32::from_ne_bytes([a, b, 0, 0])),
+        [a, b, c] => u64::from(u32::from_ne_bytes([a, b, c, 0])),
         _ => 0,
     };
     let once = (wide & 0xffff_ffff) + (wide >> 32);
-    u32::from(fold(((once & 0xffff) + (once >> 16)) as u32))
+    u32::from(u16::from_be(fold(((once & 0xffff) + (once >> 16)) as u32)))
 }
 
 /// Folds a sum to 16 bits.
