@@ -22,7 +22,7 @@ impl DataPlane {
         match config.dataplane.device {
             DeviceKind::Tun => {
                 let (host, tun) = Host::set_up(config)?;
-                Ok((DataPlane::Tun(host), AnyDevice::Tun(tun)))
+                Ok((DataPlane::Tun(host), AnyDevice::Tun(Box::new(tun))))
             }
             DeviceKind::Packet => {
                 let (host, device) = PacketHost::set_up(config)?;

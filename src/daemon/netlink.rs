@@ -99,16 +99,16 @@ impl Netlink {
     /// # Errors
     /// As the kernel says.
     pub fn link(&self, name: &str) -> io::Result<Option<Link>> {
-        let number = match self.link_index(name) {
-            Ok(number) => number,
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let links = self.handle.link().get().match_index(number).execute();
+        let links = self.handle.link().get().execute();
         let links =
-            self.call(|| format!("look at interface {name}"), async { links.try_collect::<Vec<_>>().await })?;
-        Ok(links.first().map(|message| Link::new(name, message)))
+            self.call(|| "list the interfaces".into(), async { links.try_collect::<Vec<_>>().await })?;
+        let is_called = |message: &&LinkMessage| {
+            message
+                .attributes
+                .iter()
+                .any(|attribute| matches!(attribute, LinkAttribute::IfName(it) if it == name))
+        };
+        Ok(links.iter().find(is_called).map(|message| Link::new(name, message)))
     }
 
     /// Brings an interface up.

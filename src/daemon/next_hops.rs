@@ -130,14 +130,11 @@ fn route(message: &RouteMessage, interfaces: &[u32]) -> Option<(u32, IpNet, Ways
     if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
         return None;
     }
-    let ways = match message.header.kind {
-        RouteType::Unicast => {
-            let single = interface.map(|interface| Via { interface, gateway });
-            let others = several.iter().filter_map(way);
-            single.into_iter().chain(others).filter(|via| interfaces.contains(&via.interface)).collect()
-        }
-        _ => Ways::new(),
-    };
+    let single = interface.map(|interface| Via { interface, gateway });
+    let mut ways: Ways = single.into_iter().chain(several.iter().filter_map(way)).collect();
+    // Others throw packets away, or lead where we cannot send.
+    let is_unicast = message.header.kind == RouteType::Unicast;
+    ways.retain(|via| is_unicast && interfaces.contains(&via.interface));
     Some((metric, prefix, ways))
 }
 

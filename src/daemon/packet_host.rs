@@ -265,11 +265,10 @@ fn open_proxies(ports: &[Port]) -> io::Result<Vec<(u32, Proxy)>> {
 }
 
 fn open_error(error: io::Error) -> StartError {
-    match error.kind() {
-        ErrorKind::PermissionDenied => StartError::NoRawSockets,
-        ErrorKind::InvalidInput => {
-            StartError::Refused("cannot take packets from the interfaces".into(), error)
-        }
-        _ => refused("cannot open the rings")(error),
+    let kind = error.kind();
+    if kind == ErrorKind::PermissionDenied {
+        StartError::NoRawSockets
+    } else {
+        refused("cannot take packets from the interfaces")(error)
     }
 }

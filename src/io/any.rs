@@ -11,7 +11,7 @@ use crate::wire::{Packet, Side};
 /// One of the devices that a daemon can have.
 pub enum AnyDevice {
     /// A queue of a tun interface.
-    Tun(Tun),
+    Tun(Box<Tun>),
     /// Rings at Ethernet interfaces.
     Packet(Box<PacketDevice>),
 }

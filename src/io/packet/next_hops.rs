@@ -264,7 +264,7 @@ mod tests {
         let hops = hops();
         let mac = |last: u8| match hops.find(ETH1, [198, 51, 100, last].into()) {
             Hop::Known(mac) => mac[0],
-            other => panic!("{other:?}"),
+            other @ (Hop::Unresolved(_) | Hop::None) => panic!("{other:?}"),
         };
         let seen: Vec<u8> = (0..=255).map(mac).collect();
         let first = seen.iter().filter(|&&mac| mac == 1).count();
