@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{b4, check, exit_code, explain, lab, replay, run};
+use aftr::commands::{b4, bench, check, exit_code, explain, lab, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -28,6 +28,8 @@ enum Command {
     Check(check::Arguments),
     /// Show everything working, in a network of its own; no root needed
     Lab(lab::Arguments),
+    /// Measure this AFTR, or drive another: packets per second, CPU time, loss, latency, TCP
+    Bench(bench::Arguments),
     /// Be a B4: for a host whose kernel has no ip6tnl
     B4(b4::Arguments),
     /// Run captures through the engine and say what becomes of each packet
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Lab(arguments) => lab::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::B4(arguments) => b4::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),

@@ -151,6 +151,64 @@ fn it_starts_reloads_and_stops_as_it_is_told() {
     assert_ends(&output, 0, &["reloaded", "only a restart changes softwire.aftr-ipv6-addr", "stopped"]);
 }
 
+/// The configuration with two interfaces instead of the tun.
+fn packet_config() -> String {
+    let dataplane = "device = \"packet\"\ninterfaces = { b4 = \"access\", internet = \"outside\" }\n";
+    let (rest, _) = CONFIG.split_once("interface =").unwrap();
+    format!("{rest}{dataplane}")
+}
+
+/// Makes the interfaces, and what a host has there.
+const INTERFACES: &str = "ip link add access type veth peer name homes && ip link add outside type veth peer name world \
+    && for i in access homes outside world; do ip link set $i up; done \
+    && ip address add 203.0.113.254/24 dev outside && ip route add default via 203.0.113.1 && exec \"$@\"";
+
+#[test]
+fn interfaces_that_are_not_there_or_too_narrow_are_named() {
+    if !namespaces_work("interfaces_that_are_not_there_or_too_narrow_are_named") {
+        return;
+    }
+    let file = file("packet-interfaces", &packet_config());
+    let output = namespace(AFTR).args(["run", "--config", &file]).output().unwrap();
+    assert_ends(&output, 3, &["there is no interface `access`", "ip link", "interfaces = {"]);
+    let script = INTERFACES.replace("exec", "ip link set access mtu 1400 && exec");
+    let output =
+        namespace("sh").args(["-c", &script, "sh", AFTR, "run", "--config", &file]).output().unwrap();
+    assert_ends(
+        &output,
+        3,
+        &["`access` takes packets of 1400 bytes", "softwire.access-mtu is 1500", "mtu 1500"],
+    );
+}
+
+#[test]
+fn device_packet_keeps_the_kernel_out_and_follows_a_reload() {
+    if !namespaces_work("device_packet_keeps_the_kernel_out_and_follows_a_reload") {
+        return;
+    }
+    let file = file("packet-life", &packet_config());
+    let mut daemon = Daemon::start_with("packet-life", &["sh", "-c", INTERFACES, "sh", AFTR], &file);
+    daemon.expect("READY=1");
+    assert!(daemon.inside(&["ip", "route"]).contains("blackhole 198.51.100.0/28"));
+    assert!(daemon.inside(&["ip", "-6", "route"]).contains("blackhole 2001:db8:aaaa::1"));
+    for interface in ["access", "outside"] {
+        let filter = daemon.inside(&["tc", "filter", "show", "dev", interface, "ingress"]);
+        assert!(filter.contains("direct-action"), "{filter}");
+    }
+    assert_eq!(daemon.capabilities(), ["0000000000001000"; 2], "CAP_NET_ADMIN is bit 12");
+
+    let wider = packet_config().replace("198.51.100.0/28", "198.51.100.0/28\", \"203.0.114.7");
+    fs::write(&file, wider).unwrap();
+    let before = daemon.inside(&["tc", "filter", "show", "dev", "outside", "ingress"]);
+    daemon.signal("HUP");
+    daemon.expect("STATUS=translating; reloaded");
+    assert!(daemon.inside(&["ip", "route"]).contains("blackhole 203.0.114.7"));
+    assert_ne!(before, daemon.inside(&["tc", "filter", "show", "dev", "outside", "ingress"]));
+
+    daemon.signal("TERM");
+    assert_ends(&daemon.wait(), 0, &["taking packets from the interface", "stopped"]);
+}
+
 /// `aftr run` in a namespace, with this test as its service manager.
 struct Daemon {
     child: Child,
@@ -159,11 +217,17 @@ struct Daemon {
 
 impl Daemon {
     fn start(test: &str, config: &str) -> Daemon {
+        Daemon::start_with(test, &[AFTR], config)
+    }
+
+    /// The same, by a command that ends in executing its arguments.
+    fn start_with(test: &str, command: &[&str], config: &str) -> Daemon {
         let socket = std::env::temp_dir().join(format!("aftr-{test}-{}", std::process::id()));
         let _ = fs::remove_file(&socket);
         let notices = UnixDatagram::bind(&socket).unwrap();
         notices.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let child = namespace(AFTR)
+        let child = namespace(command[0])
+            .args(&command[1..])
             .args(["run", "--log-format", "human", "--config", config])
             .env("NOTIFY_SOCKET", &socket)
             .stdout(Stdio::piped())

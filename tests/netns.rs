@@ -8,8 +8,10 @@
 mod cases;
 #[path = "netns/paths.rs"]
 mod paths;
+#[path = "netns/links.rs"]
+mod links;
 
-use aftr::commands::lab::topology::{Access, CONFIGURATION, Topology};
+use aftr::commands::lab::topology::{Access, CONFIGURATION, PACKET, Topology};
 use aftr::engine::Config;
 
 fn main() {
@@ -25,9 +27,9 @@ fn main() {
         return skip(format!("{error:#}"));
     }
     cases::raise_file_limit();
-    cases::raise_file_limit();
     let mut failed = 0;
     for lab in labs() {
+        println!("{}", lab.name);
         let mut topology = match Topology::build_over(lab.config, lab.accesses) {
             Ok(topology) => topology,
             Err(error) => return skip(format!("{error:#}")),
@@ -48,29 +50,39 @@ fn main() {
 
 /// A small Internet, and what is played on it.
 struct Lab {
+    name: &'static str,
     config: Config,
     accesses: [Access; 2],
     cases: &'static [(&'static str, cases::Case)],
 }
 
-fn labs() -> [Lab; 4] {
+fn labs() -> Vec<Lab> {
     let with = |access_mtu: &str, rest: &str| {
         let text = CONFIGURATION.replace("access-mtu = 1540", access_mtu) + rest;
         Config::parse(&text).expect("the configuration")
     };
     // A thousand connections at once are more than one home may open in a second.
     let many = "\n[nat.port-quota]\nnew-mappings-per-second = 100000\nnew-mappings-burst = 100000\n";
-    [
+    let mut labs = Vec::new();
+    for (name, device) in [("tun", ""), ("packet", PACKET)] {
+        let lab = |config, accesses, cases| Lab { name, config, accesses, cases };
         // A softwire of less than 1540 bytes makes large packets come in pieces.
-        Lab { config: with("access-mtu = 1400", many), accesses: [Access::WIDE; 2], cases: cases::ALL },
-        Lab {
-            config: with("access-mtu = 1540", "\n[dataplane]\noffload = false\n"),
-            accesses: [Access::WIDE; 2],
-            cases: cases::WITHOUT_OFFLOAD,
-        },
-        Lab { config: with("access-mtu = 1500", ""), accesses: paths::NARROW, cases: paths::NARROW_CASES },
-        Lab { config: with("access-mtu = 1500", ""), accesses: paths::MIDDLE, cases: paths::MIDDLE_CASES },
-    ]
+        let wide = with("access-mtu = 1400", &[many, device].concat());
+        labs.push(lab(wide, [Access::WIDE; 2], cases::ALL));
+        labs.push(lab(with("access-mtu = 1500", device), paths::NARROW, paths::NARROW_CASES));
+        labs.push(lab(with("access-mtu = 1500", device), paths::MIDDLE, paths::MIDDLE_CASES));
+    }
+    labs.push(Lab {
+        name: "tun without offload",
+        config: with("access-mtu = 1540", "\n[dataplane]\noffload = false\n"),
+        accesses: [Access::WIDE; 2],
+        cases: cases::WITHOUT_OFFLOAD,
+    });
+    let packet = |rest: &str| with("access-mtu = 1540", &[PACKET, rest].concat());
+    let lab = |config, cases| Lab { name: "packet", config, accesses: [Access::WIDE; 2], cases };
+    labs.push(lab(packet(""), links::CASES));
+    labs.push(lab(packet("proxy-neighbours = true\n"), links::PROXY_CASES));
+    labs
 }
 
 fn count() -> usize {

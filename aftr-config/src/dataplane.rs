@@ -10,6 +10,11 @@ const MOST_NAME: usize = 15;
 pub struct Dataplane {
     /// `device`: default `"tun"`.
     pub device: DeviceKind,
+    /// `interfaces`: where packets come and go; with device `packet` only, which needs it.
+    pub interfaces: Option<Interfaces>,
+    /// `proxy-neighbours`: answer ARP for the pools and ND for the AFTR addresses; with device `packet` only;
+    /// default false.
+    pub proxy_neighbours: bool,
     /// `interface`: name of the tun interface; default `"aftr0"`.
     pub interface: String,
     /// `offload`: let the kernel move TCP and UDP in packets of up to 64 KB, which are cut and put together
@@ -26,12 +31,28 @@ pub struct Dataplane {
 pub enum DeviceKind {
     /// `"tun"`: the kernel routes, the engine translates.
     Tun,
+    /// `"packet"`: frames of Ethernet interfaces, by AF_PACKET.
+    Packet,
 }
+
+/// `interfaces`: names of interfaces; both may be the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    /// `b4`: towards the access network.
+    pub b4: String,
+    /// `internet`: towards the Internet.
+    pub internet: String,
+}
+
+const DEVICES: &[(&str, DeviceKind)] = &[("tun", DeviceKind::Tun), ("packet", DeviceKind::Packet)];
 
 impl Dataplane {
     pub(crate) fn read(mut table: Table<'_>) -> Dataplane {
+        let device = table.choice("device", DEVICES).unwrap_or(DeviceKind::Tun);
         let dataplane = Dataplane {
-            device: table.choice("device", &[("tun", DeviceKind::Tun)]).unwrap_or(DeviceKind::Tun),
+            device,
+            interfaces: read_interfaces(&mut table, device),
+            proxy_neighbours: table.value("proxy-neighbours", false),
             interface: table.value("interface", "aftr0".to_owned()),
             offload: table.value("offload", true),
             workers: table
@@ -41,12 +62,50 @@ impl Dataplane {
                 .unwrap_or(1) as u16,
             manage_host: table.value("manage-host", false),
         };
-        if !is_interface_name(&dataplane.interface) {
-            let cure = format!("write 1 to {MOST_NAME} characters without space, '/' and ':', as \"aftr0\"");
-            table.report().wrong_value(&table.key("interface"), "is no interface name for Linux", cure);
+        check_name(&table, "interface", &dataplane.interface, "aftr0");
+        let others: &[&str] = match device {
+            DeviceKind::Tun => &["interfaces", "proxy-neighbours"],
+            DeviceKind::Packet => &["interface", "offload"],
+        };
+        for key in others.iter().filter(|key| table.has(key)) {
+            let (problem, cure) = match device {
+                DeviceKind::Tun => {
+                    ("has no use with device = \"tun\"", "leave it out, or write device = \"packet\"")
+                }
+                DeviceKind::Packet => ("is a key of the tun", "leave it out, or write device = \"tun\""),
+            };
+            table.report().wrong(&table.key(key), problem, cure);
         }
         table.finish();
         dataplane
+    }
+}
+
+fn read_interfaces(table: &mut Table<'_>, device: DeviceKind) -> Option<Interfaces> {
+    const CURE: &str = "name the interfaces: interfaces = { b4 = \"eth0\", internet = \"eth1\" }";
+    if device == DeviceKind::Packet {
+        table.require("interfaces", CURE);
+    }
+    let is_there = table.is_table("interfaces");
+    let mut interfaces = table.table("interfaces");
+    if !is_there {
+        return None;
+    }
+    let b4 = interfaces.required::<String>("b4", CURE);
+    let internet = interfaces.required::<String>("internet", CURE);
+    for (key, name) in [("b4", &b4), ("internet", &internet)] {
+        if let Some(name) = name {
+            check_name(&interfaces, key, name, "eth0");
+        }
+    }
+    interfaces.finish();
+    Some(Interfaces { b4: b4?, internet: internet? })
+}
+
+fn check_name(table: &Table<'_>, key: &str, name: &str, example: &str) {
+    if !is_interface_name(name) {
+        let cure = format!("write 1 to {MOST_NAME} characters without space, '/' and ':', as \"{example}\"");
+        table.report().wrong_value(&table.key(key), "is no interface name for Linux", cure);
     }
 }
 

@@ -30,7 +30,7 @@ mod prefixes;
 mod error;
 
 pub use capacity::Capacity;
-pub use dataplane::{Dataplane, DeviceKind};
+pub use dataplane::{Dataplane, DeviceKind, Interfaces};
 pub use error::ConfigError;
 pub use fragments::FragmentLimits;
 pub use icmp::IcmpLimits;

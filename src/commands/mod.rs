@@ -5,6 +5,7 @@ pub mod run;
 pub mod check;
 pub mod b4;
 pub mod lab;
+pub mod bench;
 pub mod replay;
 pub mod explain;
 mod configuration;

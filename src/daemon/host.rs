@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 
+use aftr_config::DeviceKind;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::netlink::Netlink;
@@ -119,8 +120,8 @@ impl Host {
     }
 }
 
-/// What is routed to the tun: every AFTR address and every pool.
-fn routes(config: &Config) -> BTreeSet<IpNet> {
+/// What is the AFTR's alone: every AFTR address and every pool.
+pub(super) fn routes(config: &Config) -> BTreeSet<IpNet> {
     let aftr = config.softwire.aftr_ipv6_addr.iter().map(|&address| IpNet::V6(Ipv6Net::from(address)));
     let pools = config.nat.external_ip_address_pool.iter();
     aftr.chain(pools.flat_map(|pool| pool.external_ip_pool.iter().copied().map(IpNet::V4))).collect()
@@ -153,7 +154,7 @@ fn open_tun(interface: &str, offload: bool) -> Result<Tun, StartError> {
     })
 }
 
-fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), StartError> {
+pub(super) fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), StartError> {
     let ours = routes(config);
     let local = netlink.addresses().map_err(refused("cannot list the addresses of this host"))?;
     let taken: Vec<_> = local
@@ -164,20 +165,27 @@ fn check_local_addresses(config: &Config, netlink: &Netlink) -> Result<(), Start
     if !taken.is_empty() {
         return Err(StartError::LocalAddresses(taken));
     }
+    if config.dataplane.proxy_neighbours {
+        return Ok(());
+    }
+    let cure = match config.dataplane.device {
+        DeviceKind::Tun => "let the kernel answer (proxy_arp, proxy_ndp)",
+        DeviceKind::Packet => "let aftr answer ([dataplane] proxy-neighbours = true)",
+    };
     for (address, interface) in &local {
         for prefix in ours.iter().filter(|prefix| address.trunc().contains(*prefix)) {
             tracing::warn!(
                 %prefix,
                 %interface,
                 "neighbours on this interface take the prefix for theirs and ask for it by ARP or ND: \
-                 route it to this host there, or let the kernel answer (proxy_arp, proxy_ndp)"
+                 route it to this host there, or {cure}"
             );
         }
     }
     Ok(())
 }
 
-fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
+pub(super) fn refused(what: &str) -> impl FnOnce(io::Error) -> StartError {
     let what = what.to_owned();
     move |error| {
         if error.kind() == ErrorKind::PermissionDenied {

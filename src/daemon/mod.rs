@@ -1,7 +1,7 @@
 //! The daemon around the engine: devices, routes, the worker, the clock, signals and logs.
 //!
-//! [`Daemon`] is the part that `aftr run` and `aftr lab` share: it makes the tun, routes the AFTR's
-//! addresses to it and gives both to a worker. [`supervise`] is what only a service needs: signals,
+//! [`Daemon`] is the part that `aftr run` and `aftr lab` share: it opens the device, makes the
+//! kernel leave the AFTR's addresses to it and gives it to a worker. [`supervise`] is what only a service needs: signals,
 //! reload, the service manager, a status line.
 
 mod clock;
@@ -9,7 +9,13 @@ mod worker;
 mod wake;
 mod request;
 mod service;
+mod data_plane;
 mod host;
+mod packet_host;
+mod ingress;
+mod next_hops;
+mod neighbours;
+mod proxies;
 mod netlink;
 mod sysctl;
 mod privileges;
@@ -24,7 +30,7 @@ mod logging;
 pub use clock::Clock;
 pub use load::{LoadError, load};
 pub use logging::{LogFormat, start_logging};
-pub use netlink::Netlink;
+pub use netlink::{Link, Netlink};
 pub use request::{Losses, Snapshot};
 pub use service::{Daemon, NoAnswer, Options, ReloadError};
 pub use start_error::StartError;

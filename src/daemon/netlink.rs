@@ -11,14 +11,53 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use netlink_packet_route::link::LinkAttribute;
-use netlink_packet_route::route::{RouteMessage, RouteProtocol};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 /// Routes of ours carry this protocol number, so that a routing daemon can pick them up and an operator
 /// tell them from others. It is in the range that the kernel leaves to administrators.
 const ROUTE_PROTOCOL: u8 = 186;
+
+/// An interface at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What it is called.
+    pub name: String,
+    /// Its number.
+    pub number: u32,
+    /// Its link-layer address, if it is of Ethernet.
+    pub mac: Option<[u8; 6]>,
+    /// The largest packet that it takes, in bytes.
+    pub mtu: u32,
+    /// Whether somebody brought it up.
+    pub is_up: bool,
+}
+
+impl Link {
+    fn new(name: &str, message: &LinkMessage) -> Link {
+        let header = &message.header;
+        let mac = message.attributes.iter().find_map(|attribute| {
+            if let LinkAttribute::Address(octets) = attribute {
+                octets.as_slice().try_into().ok()
+            } else {
+                None
+            }
+        });
+        let mtu = message
+            .attributes
+            .iter()
+            .find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None });
+        Link {
+            name: name.to_owned(),
+            number: header.index,
+            mac: mac.filter(|_| header.link_layer_type == LinkLayerType::Ether),
+            mtu: mtu.unwrap_or_default(),
+            is_up: header.flags.contains(LinkFlags::Up),
+        }
+    }
+}
 
 /// A netlink socket.
 pub struct Netlink {
@@ -53,6 +92,23 @@ impl Netlink {
         link.first()
             .map(|link| link.header.index)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, what()))
+    }
+
+    /// An interface; none when there is none of that name.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn link(&self, name: &str) -> io::Result<Option<Link>> {
+        let links = self.handle.link().get().execute();
+        let links =
+            self.call(|| "list the interfaces".into(), async { links.try_collect::<Vec<_>>().await })?;
+        let is_called = |message: &&LinkMessage| {
+            message
+                .attributes
+                .iter()
+                .any(|attribute| matches!(attribute, LinkAttribute::IfName(it) if it == name))
+        };
+        Ok(links.iter().find(is_called).map(|message| Link::new(name, message)))
     }
 
     /// Brings an interface up.
@@ -175,6 +231,60 @@ impl Netlink {
         self.call(what, self.handle.route().del(route).execute())
     }
 
+    /// Lets the kernel throw away, in silence, what it would route to `destination`.
+    ///
+    /// # Errors
+    /// As the kernel says; `AlreadyExists` when the destination has a route.
+    pub fn add_blackhole(&self, destination: IpNet) -> io::Result<()> {
+        let route = blackhole(destination)?;
+        self.call(|| format!("add a blackhole for {destination}"), self.handle.route().add(route).execute())
+    }
+
+    /// Removes what [`Netlink::add_blackhole`] added.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn delete_blackhole(&self, destination: IpNet) -> io::Result<()> {
+        let route = blackhole(destination)?;
+        let what = || format!("remove the blackhole for {destination}");
+        self.call(what, self.handle.route().del(route).execute())
+    }
+
+    /// Whether `destination` has a route that [`Netlink::add_blackhole`] added.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn has_blackhole(&self, destination: IpNet) -> io::Result<bool> {
+        let ours = blackhole(destination)?;
+        let routes = self.handle.route().get(ours.clone()).execute();
+        let routes =
+            self.call(|| "list the routes".into(), async { routes.try_collect::<Vec<_>>().await })?;
+        let prefix = |route: &RouteMessage| {
+            let destination = route.attributes.iter().find_map(|attribute| {
+                if let RouteAttribute::Destination(address) = attribute {
+                    Some(address.clone())
+                } else {
+                    None
+                }
+            });
+            (destination, route.header.destination_prefix_length)
+        };
+        Ok(routes.iter().any(|route| {
+            prefix(route) == prefix(&ours)
+                && route.header.kind == RouteType::BlackHole
+                && route.header.protocol == ours.header.protocol
+        }))
+    }
+
+    /// Runs `request` with a handle of the socket.
+    pub(super) fn run<T>(
+        &self,
+        what: impl Fn() -> String,
+        request: impl AsyncFnOnce(Handle) -> Result<T, Error>,
+    ) -> io::Result<T> {
+        self.call(what, request(self.handle.clone()))
+    }
+
     fn route(&self, destination: IpNet, interface: &str, via: Option<IpAddr>) -> io::Result<RouteMessage> {
         let index = self.link_index(interface)?;
         let builder = RouteMessageBuilder::<IpAddr>::new()
@@ -201,4 +311,11 @@ impl Netlink {
             io::Error::new(cause.kind(), format!("cannot {}: {cause}", what()))
         })
     }
+}
+
+fn blackhole(destination: IpNet) -> io::Result<RouteMessage> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(destination.addr(), destination.prefix_len())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Ok(route.kind(RouteType::BlackHole).protocol(RouteProtocol::from(ROUTE_PROTOCOL)).build())
 }

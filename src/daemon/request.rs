@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use ipnet::Ipv6Net;
 
 use crate::engine::{Config, Counters, Gauges, Instant, MappingView, SubscriberView};
+use crate::io::DeviceCounters;
 
 /// Where an answer goes: a channel with room for it, so that the worker never waits for who asked.
 pub(super) type Reply<T> = SyncSender<T>;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub gauges: Gauges,
     /// What the worker counted since the start.
     pub losses: Losses,
+    /// What its device counted since the start.
+    pub device: DeviceCounters,
 }
 
 /// What got lost around the engine.

@@ -11,7 +11,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::host::Host;
+use super::data_plane::DataPlane;
 use super::privileges;
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::start_error::StartError;
@@ -35,9 +35,9 @@ pub struct Options {
     pub drop_privileges: bool,
 }
 
-/// A running AFTR: a tun, its routes and one worker. Dropping it stops it.
+/// A running AFTR: a device, its routes and one worker. Dropping it stops it.
 pub struct Daemon {
-    host: Host,
+    host: DataPlane,
     config: Config,
     clock: Clock,
     requests: Sender<Request>,
@@ -88,19 +88,20 @@ impl Daemon {
     /// # Errors
     /// What this host lacks, and the cure. Nothing is left behind.
     pub fn start(config: Config, options: Options) -> Result<Daemon, StartError> {
-        let (host, tun) = Host::set_up(&config)?;
+        let (mut host, device) = DataPlane::set_up(&config)?;
         if options.drop_privileges {
             privileges::drop_all_but_net_admin().map_err(|error| {
                 StartError::Refused("cannot drop privileges".into(), io::Error::other(error))
             })?;
         }
         let clock = Clock::start();
-        let ttl = if tun.kernel_routes() { TtlBy::Kernel } else { TtlBy::Engine };
+        let ttl = if device.kernel_routes() { TtlBy::Kernel } else { TtlBy::Engine };
         let seed = entropy().map_err(|error| StartError::Refused("no entropy".into(), error))?;
         let wake = Wake::new().map_err(|error| StartError::Refused("no eventfd".into(), error))?;
         let (requests, received_requests) = channel();
+        host.start(&wake, clock)?;
         let worker = Worker {
-            device: tun,
+            device,
             aftr: Aftr::new(&config, ttl, &seed, clock.now()),
             clock,
             requests: received_requests,

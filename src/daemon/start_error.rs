@@ -24,6 +24,23 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// `CAP_NET_RAW` is missing, for sockets of frames.
+    NoRawSockets,
+    /// There is no such interface.
+    NoInterface(String),
+    /// An interface whose frames are not those of Ethernet.
+    NotEthernet(String),
+    /// An interface takes less than what may have to be sent there.
+    InterfaceMtu {
+        /// Its name.
+        interface: String,
+        /// Bytes that it takes.
+        has: u32,
+        /// What asks for more.
+        key: &'static str,
+        /// Bytes that may have to be sent.
+        needed: u32,
+    },
     /// Addresses that must be the AFTR's alone belong to the host.
     LocalAddresses(Vec<(IpAddr, String)>),
     /// The kernel would not forward.
@@ -45,6 +62,30 @@ impl fmt::Display for StartError {
                  \x20 by hand:         sudo aftr run --config FILE\n\
                  \x20 in a container:  add --cap-add NET_ADMIN\n\
                  \x20 just to see it:  aftr lab  (needs no permission)",
+            ),
+            StartError::NoRawSockets => f.write_str(
+                "no permission to take packets from interfaces: CAP_NET_RAW is missing\n\
+                 \x20 as a service:    systemctl start aftr  (systemd/aftr.service grants it)\n\
+                 \x20 by hand:         sudo aftr run --config FILE\n\
+                 \x20 in a container:  add --cap-add NET_RAW\n\
+                 \x20 just to see it:  aftr lab --device packet  (needs no permission)",
+            ),
+            StartError::NoInterface(name) => write!(
+                f,
+                "there is no interface `{name}`\n\
+                 \x20 look:  ip link\n\
+                 \x20 name another one:  [dataplane] interfaces = {{ b4 = \"…\", internet = \"…\" }}",
+            ),
+            StartError::NotEthernet(name) => write!(
+                f,
+                "the interface `{name}` is not of Ethernet, and device = \"packet\" knows no other link\n\
+                 \x20 use the tun, which works with every link:  [dataplane] device = \"tun\"",
+            ),
+            StartError::InterfaceMtu { interface, has, key, needed } => write!(
+                f,
+                "the interface `{interface}` takes packets of {has} bytes, and {key} is {needed}\n\
+                 \x20 raise it:  ip link set {interface} mtu {needed}\n\
+                 \x20 or write:  {key} = {has}",
             ),
             StartError::NoTun(error) => write!(
                 f,

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::request::Snapshot;
 use crate::engine::{Counters, DropReason};
+use crate::io::DeviceCounters;
 
 /// Remembers the last snapshot, so that it can tell rates.
 #[derive(Default)]
@@ -31,6 +32,7 @@ impl Status {
             packets_per_second = interval.packets_per_second,
             drops = %interval.drops,
             unsent = now.losses.unsent,
+            device = %losses(&now.device),
             events_lost = now.losses.events + now.counters.events_lost,
             "status"
         );
@@ -49,6 +51,19 @@ impl Status {
         let packets = arrived(&now.counters) - arrived(before);
         Interval { packets_per_second: packets * 1000 / millis, drops: drops(before, &now.counters) }
     }
+}
+
+/// What the device lost since the start, by reason.
+fn losses(device: &DeviceCounters) -> String {
+    let reasons = [
+        ("receive_dropped", device.receive_dropped),
+        ("unusable", device.unusable),
+        ("unroutable", device.unroutable),
+        ("unresolved", device.unresolved),
+    ];
+    let lost = reasons.iter().filter(|(_, count)| *count > 0);
+    let text: Vec<String> = lost.map(|(name, count)| format!("{name} {count}")).collect();
+    if text.is_empty() { "lost nothing".to_owned() } else { text.join(", ") }
 }
 
 fn arrived(counters: &Counters) -> u64 {
@@ -91,7 +106,8 @@ mod tests {
                 }
             }
             let (counters, gauges) = (aftr.counters().clone(), aftr.gauges());
-            Snapshot { at: Instant::from_secs(secs), counters, gauges, losses: Default::default() }
+            let at = Instant::from_secs(secs);
+            Snapshot { at, counters, gauges, losses: Default::default(), device: Default::default() }
         };
         let (first, second, third) = (at(10, 0, 50), at(20, 10, 20), at(30, 0, 0));
         let mut status = Status::default();
@@ -101,5 +117,12 @@ mod tests {
         assert_eq!(interval.drops, "drop.x4.short 20, drop.v6.short 10");
         status.report(second);
         assert_eq!(status.since_last(&third).drops, "none");
+    }
+
+    #[test]
+    fn only_what_was_lost_is_named() {
+        assert_eq!(losses(&DeviceCounters { sent: 7, ..DeviceCounters::default() }), "lost nothing");
+        let lost = DeviceCounters { receive_dropped: 3, unresolved: 1, ..DeviceCounters::default() };
+        assert_eq!(losses(&lost), "receive_dropped 3, unresolved 1");
     }
 }

@@ -108,28 +108,30 @@ impl<D: Device + AsFd> Worker<D> {
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
+        let device = self.device.counters();
         Snapshot {
             at: now,
             counters: self.aftr.counters().clone(),
             gauges: self.aftr.gauges(),
-            losses: Losses {
-                unsent: self.losses.unsent + self.device.counters().send_dropped,
-                ..self.losses
-            },
+            losses: Losses { unsent: self.losses.unsent + device.send_dropped, ..self.losses },
+            device,
         }
     }
 
     /// Until a packet is there, a timer is due or somebody rings.
     fn wait(&self) -> io::Result<()> {
         let timeout = self.aftr.poll_timeout().map(|due| timespec(self.clock.until(due)));
-        let mut descriptors =
-            [PollFd::new(&self.device, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-        match poll(&mut descriptors, timeout.as_ref()) {
+        let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
+        let first = self.device.as_fd();
+        let other = self.device.other_descriptor();
+        let mut descriptors = [self.wake.as_fd(), first, other.unwrap_or(self.wake.as_fd())].map(readable);
+        let count = 2 + usize::from(other.is_some());
+        match poll(&mut descriptors[..count], timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        if !descriptors[1].revents().is_empty() {
+        if !descriptors[0].revents().is_empty() {
             self.wake.hush();
         }
         Ok(())

@@ -44,6 +44,10 @@ impl<D: Device, R: FnMut(&[u8]) -> io::Result<()>> Device for Capture<D, R> {
         self.device.kernel_routes()
     }
 
+    fn other_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.device.other_descriptor()
+    }
+
     fn receive(&mut self, batch: &mut [Packet]) -> io::Result<usize> {
         let count = self.device.receive(batch)?;
         batch[..count].iter().for_each(|packet| self.note(packet.bytes()));

@@ -1,6 +1,7 @@
 //! What a worker asks of a device.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use crate::wire::{Packet, Side};
 
@@ -12,6 +13,12 @@ pub trait Device {
     /// Whether the kernel routes on both sides of this device, and so takes one from the inner TTL of
     /// what crosses.
     fn kernel_routes(&self) -> bool;
+
+    /// Another descriptor that is readable when something can be received, of a device that has two: `AsFd`
+    /// gives the first.
+    fn other_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Receives what is there, without waiting: fills the first packets of `batch`, sets the side of
     /// each, and says how many.
@@ -48,4 +55,13 @@ pub struct DeviceCounters {
     pub sent: u64,
     /// Lost because a queue was full.
     pub send_dropped: u64,
+    /// Came while the worker's queue was full; of a device whose queue is its own.
+    pub receive_dropped: u64,
+    /// Not given to the worker, or not sent: cut short, larger than the interface takes, or marked for work
+    /// that cannot be done here.
+    pub unusable: u64,
+    /// Not sent: no route by the interface leads to the destination.
+    pub unroutable: u64,
+    /// Not sent: the next hop does not say its link-layer address.
+    pub unresolved: u64,
 }

@@ -2,6 +2,7 @@
 //! same seed makes the same day.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -79,6 +80,10 @@ impl<D> Fault<D> {
 impl<D: Device> Device for Fault<D> {
     fn kernel_routes(&self) -> bool {
         self.device.kernel_routes()
+    }
+
+    fn other_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.device.other_descriptor()
     }
 
     fn receive(&mut self, batch: &mut [Packet]) -> io::Result<usize> {

@@ -6,6 +6,8 @@ mod vnet_header;
 mod segment;
 mod coalesce;
 mod napi;
+pub mod packet;
+mod any;
 #[cfg(test)]
 mod traffic;
 mod memory;
@@ -16,6 +18,7 @@ pub mod pcap;
 #[allow(unsafe_code, reason = "the one place for calls that the compiler cannot check")]
 pub mod sys;
 
+pub use any::AnyDevice;
 pub use capture::Capture;
 pub use device::{Device, DeviceCounters};
 pub use fault::{Fault, FaultCounters, Faults};

@@ -32,9 +32,15 @@ pub(super) const FROM_INTERNET: &[Step] = &[
     },
     Step {
         name: "source",
-        rule: "no martian, and none of our own pool (M40)",
-        source: "RFC 1812 section 5.3.7, RFC 6890",
-        passed: |scene| Some(format!("{} can be in the Internet", scene.inner_header()?.source())),
+        rule: "no martian, and none of our own pool; routers of private addresses may send errors (M40)",
+        source: "RFC 1812 section 5.3.7, RFC 6890, RFC 4787 REQ-12",
+        passed: |scene| {
+            let source = scene.inner_header()?.source();
+            Some(match source.is_private() {
+                true => format!("{source} may be a router's on the way"),
+                false => format!("{source} can be in the Internet"),
+            })
+        },
         drops: &[(DropReason::X4Src, |scene| {
             let source = inner::address(scene, Ipv4::source);
             match scene.in_pool(source) {

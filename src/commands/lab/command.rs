@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::report::Report;
-use super::topology::{CONFIGURATION, Topology};
+use super::topology::{CONFIGURATION, PACKET, Topology};
 use super::{live, scenes};
 use crate::engine::Config;
 
@@ -15,6 +15,9 @@ const HOST_LACKS: u8 = 3;
 /// Arguments of `aftr lab`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// How the AFTR takes packets
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "tun")]
+    device: LabDevice,
     /// Stay up afterwards, with a live view, and say how to enter each host
     #[arg(long)]
     keep: bool,
@@ -26,19 +29,32 @@ pub struct Arguments {
     print_config: bool,
 }
 
+/// A device that needs no hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LabDevice {
+    /// A tun interface, routed by the kernel
+    Tun,
+    /// AF_PACKET rings at both interfaces
+    Packet,
+}
+
 /// Plays the lab. Status 1 when a scene does not hold.
 ///
 /// # Errors
 /// What this host lacks to build it.
 #[expect(clippy::disallowed_methods, reason = "the lab measures real time")]
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let configuration = match arguments.device {
+        LabDevice::Tun => CONFIGURATION.to_owned(),
+        LabDevice::Packet => [CONFIGURATION, PACKET].concat(),
+    };
     if arguments.print_config {
-        print!("{CONFIGURATION}");
+        print!("{configuration}");
         return Ok(ExitCode::SUCCESS);
     }
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         eprintln!(
-            "aftr: the lab needs /dev/net/tun: {error}\n  where it is missing:    sudo modprobe tun\n  \
+            "aftr: the lab's B4s need /dev/net/tun: {error}\n  where it is missing:    sudo modprobe tun\n  \
              where it is forbidden:  sudo chmod 0666 /dev/net/tun  (as Debian has it), or sudo aftr lab\n  \
              in a container:         add --device /dev/net/tun"
         );
@@ -51,7 +67,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     report.say("  lan-1 192.168.1.10 ── b4-1 ─┐                     203.0.113.1");
     report.say("                              ├─ IPv6 ── aftr ── IPv4 ── internet");
     report.say("  lan-2 192.168.1.10 ── b4-2 ─┘    198.51.100.1 outside\n");
-    let config = Config::parse(CONFIGURATION).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let config = Config::parse(&configuration).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     let lab = Topology::build(config)?;
     scenes::play(&lab, &mut report)?;
     let holds = report.finish(start.elapsed().as_secs_f64());

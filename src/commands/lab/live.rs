@@ -25,9 +25,16 @@ pub(super) fn watch(lab: &Topology) -> anyhow::Result<()> {
             "aftr lab, live. Ctrl-C ends it and takes everything down.\n\nEnter a host from another terminal:"
         );
         let [one, two] = &lab.homes;
-        for node in
-            [&lab.internet, lab.gateway.node(), &one.router, &one.host, &two.router, &two.host, &lab.stranger]
-        {
+        let nodes = [
+            &lab.internet,
+            lab.gateway.node(),
+            &one.router,
+            &one.host,
+            &two.router,
+            &two.host,
+            &lab.stranger,
+        ];
+        for node in nodes.into_iter().chain(&lab.access) {
             println!("  {:<9} {}", node.name, node.shell());
         }
         print_rates(&before, &now);

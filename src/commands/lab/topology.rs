@@ -6,6 +6,9 @@
 //!  lan-2 192.168.1.10 ── b4-2 ─┤          198.51.100.1 outside
 //!                    stranger ─┘
 //! ```
+//!
+//! With the device `packet`, which has one interface on each side, a router stands between the AFTR and the
+//! B4s.
 
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use aftr_config::DeviceKind;
 use anyhow::Context as _;
 use ipnet::IpNet;
 
@@ -37,6 +41,13 @@ external-ip-pool = ["198.51.100.1"]
 limit-subscribers = 16
 limit-port-mappings = 16384
 limit-sessions = 16384
+"#;
+
+/// What the configuration has besides for the device `packet`.
+pub const PACKET: &str = r#"
+[dataplane]
+device = "packet"
+interfaces = { b4 = "access", internet = "internet" }
 "#;
 
 /// The AFTR's address.
@@ -109,7 +120,12 @@ impl Node {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_fd().as_raw_fd())
     }
 
-    fn configure(
+    /// Gives interfaces addresses and brings them up, adds routes (destination, interface, gateway), and
+    /// makes it a router.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn configure(
         &self,
         addresses: &[(&str, &str)],
         routes: &[(&str, &str, &str)],
@@ -208,6 +224,8 @@ pub struct Topology {
     pub stranger: Node,
     /// The AFTR.
     pub gateway: Gateway,
+    /// The router between the AFTR and the B4s, with the device `packet`.
+    pub access: Option<Node>,
 }
 
 impl Topology {
@@ -242,19 +260,27 @@ impl Topology {
         let aftr = Node::new("aftr")?;
         let internet = Node::new("internet")?;
         link(&internet, "aftr", &aftr, "internet", 1500)?;
-        aftr.configure(&[("internet", "203.0.113.254/24")], &[], true)?;
+        let is_tun = config.dataplane.device == DeviceKind::Tun;
+        aftr.configure(&[("internet", "203.0.113.254/24")], &[], is_tun)?;
         internet.configure(
             &[("aftr", "203.0.113.1/24")],
             &[("198.51.100.0/24", "aftr", "203.0.113.254")],
             false,
         )?;
 
+        let between = if is_tun {
+            None
+        } else {
+            Some(access_router(&aftr, config.softwire.access_mtu.max(Access::WIDE.mtu as u16))?)
+        };
         let stranger = Node::new("stranger")?;
-        access(&aftr, "access0", &stranger, "2001:db8:dead::", Access::WIDE.mtu)?;
+        let network = between.as_ref().unwrap_or(&aftr);
+        access(network, "access0", &stranger, "2001:db8:dead::", Access::WIDE.mtu)?;
         let gateway = Gateway::start(aftr, config)?;
         let [first, second] = accesses;
-        let homes = [home(&gateway, 1, first)?, home(&gateway, 2, second)?];
-        Ok(Topology { internet, homes, stranger, gateway })
+        let network = between.as_ref().unwrap_or(gateway.node());
+        let homes = [home(network, 1, first)?, home(network, 2, second)?];
+        Ok(Topology { internet, homes, stranger, gateway, access: between })
     }
 
     /// Makes a host on the Internet, 192.0.2.1, that is reached by way of 203.0.113.1.
@@ -266,28 +292,42 @@ impl Topology {
         link(&self.internet, "far", &far, "eth0", 1500)?;
         self.internet.configure(&[("far", "192.0.2.254/24")], &[], true)?;
         far.configure(&[("eth0", "192.0.2.1/24")], &[("0.0.0.0/0", "eth0", "192.0.2.254")], false)?;
-        self.gateway.node().configure(&[], &[("192.0.2.0/24", "internet", "203.0.113.1")], true)?;
+        self.gateway.node().configure(&[], &[("192.0.2.0/24", "internet", "203.0.113.1")], false)?;
         Ok(far)
     }
 }
 
+/// The router between the AFTR and the B4s: towards the AFTR it is 2001:db8:ffff::2.
+fn access_router(aftr: &Node, mtu: u16) -> anyhow::Result<Node> {
+    let router = Node::new("access")?;
+    // The kernel asks for neighbours with its link-local address, which it else tries out for two seconds.
+    for node in [&router, aftr] {
+        node.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"))??;
+    }
+    link(&router, "aftr", aftr, "access", mtu.into())?;
+    let to_aftr = (format!("{AFTR}/128"), "aftr", "2001:db8:ffff::1");
+    router.configure(&[("aftr", "2001:db8:ffff::2/64")], &[(&to_aftr.0, to_aftr.1, to_aftr.2)], true)?;
+    aftr.configure(&[("access", "2001:db8:ffff::1/64")], &[("::/0", "access", "2001:db8:ffff::2")], false)?;
+    Ok(router)
+}
+
 /// A home whose B4 has the address 2001:db8:b4:NUMBER::2.
-fn home(gateway: &Gateway, number: usize, way: Access) -> anyhow::Result<Home> {
+fn home(network: &Node, number: usize, way: Access) -> anyhow::Result<Home> {
     let (router_name, host_name) = if number == 1 { ("b4-1", "lan-1") } else { ("b4-2", "lan-2") };
     let (router, host) = (Node::new(router_name)?, Node::new(host_name)?);
     let prefix = format!("2001:db8:b4:{number}::");
-    let (aftr, interface) = (gateway.node(), format!("access{number}"));
+    let interface = format!("access{number}");
     let between = match way.beyond {
         None => {
-            access(aftr, &interface, &router, &prefix, way.mtu)?;
+            access(network, &interface, &router, &prefix, way.mtu)?;
             None
         }
         Some(beyond) => {
             let between = Node::new(format!("between-{number}"))?;
             let net = format!("2001:db8:c:{number}::");
-            access(aftr, &interface, &between, &net, way.mtu)?;
+            access(network, &interface, &between, &net, way.mtu)?;
             access(&between, "home", &router, &prefix, beyond)?;
-            aftr.configure(&[], &[(&format!("{prefix}/64"), &interface, &format!("{net}2"))], true)?;
+            network.configure(&[], &[(&format!("{prefix}/64"), &interface, &format!("{net}2"))], true)?;
             Some(between)
         }
     };
@@ -305,7 +345,12 @@ fn access(network: &Node, interface: &str, customer: &Node, prefix: &str, mtu: u
     customer.configure(&[("wan", &format!("{prefix}2/64"))], &[("::/0", "wan", &format!("{prefix}1"))], false)
 }
 
-fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
+/// Connects two hosts by a pair of interfaces, both up. Both are made where the first is: their names must
+/// differ.
+///
+/// # Errors
+/// As the kernel says.
+pub fn link(one: &Node, one_end: &str, other: &Node, other_end: &str, mtu: u32) -> anyhow::Result<()> {
     one.run(|| {
         let netlink = Netlink::open()?;
         netlink.add_veth(one_end, other_end, Some(other.namespace.as_fd()))?;
