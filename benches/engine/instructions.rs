@@ -40,6 +40,7 @@ pub(crate) fn run_child(arguments: &[String]) {
     let transport = if transport == Transport::Tcp.name() { Transport::Tcp } else { Transport::Udp };
     let side = if side == "b4" { Side::B4 } else { Side::Internet };
     let shape = Shape { transport, length: length.parse().expect("a length") };
-    let (mut aftr, flows, _) = measure::established(size, shape);
+    let mut flows = packets::flows(size, shape);
+    let (mut aftr, _) = measure::established(size, &mut flows);
     measure::nanoseconds(&mut aftr, &flows, &packets::shuffled(size), PACKETS, side);
 }

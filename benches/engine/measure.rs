@@ -35,8 +35,9 @@ pub(crate) struct Expiry {
 }
 
 pub(crate) fn row(size: usize, shape: Shape, rounds: usize) -> Row {
+    let mut flows = packets::flows(size, shape);
     let before = memory::Use::now();
-    let (mut aftr, flows, new_per_second) = established(size, shape);
+    let (mut aftr, new_per_second) = established(size, &mut flows);
     let bytes = before.per_mapping(size);
     let order = packets::shuffled(size);
     let count = size.clamp(200_000, 2_000_000);
@@ -51,13 +52,12 @@ pub(crate) fn row(size: usize, shape: Shape, rounds: usize) -> Row {
     Row { size, shape, from_b4, from_internet, instructions: None, new_per_second, bytes, dependent_read }
 }
 
-/// An engine with `size` mappings, their flows, and how many of them were made per second.
-pub(crate) fn established(size: usize, shape: Shape) -> (Aftr, Vec<Flow>, f64) {
+/// An engine with `size` mappings, of these flows, and how many of them were made per second.
+pub(crate) fn established(size: usize, flows: &mut [Flow]) -> (Aftr, f64) {
     let config = packets::config(size);
     let mut aftr = Aftr::new(&config, TtlBy::Engine, &Seed::from_number(1), Instant::ZERO);
-    let mut flows = packets::flows(size, shape);
-    let created = create(&mut aftr, &mut flows);
-    (aftr, flows, created)
+    let created = create(&mut aftr, flows);
+    (aftr, created)
 }
 
 /// Sends the first packet of every flow, and takes the events; gives new mappings per second.
@@ -114,7 +114,7 @@ fn judge(aftr: &mut Aftr, batch: &mut [Packet], verdicts: &mut [Verdict], now: I
 /// Ends all mappings of a table at once: their time is up, and so is the hold-down of their ports.
 pub(crate) fn expiry(size: usize) -> Expiry {
     let shape = Shape { transport: Transport::Udp, length: 46 };
-    let (mut aftr, _, _) = established(size, shape);
+    let (mut aftr, _) = established(size, &mut packets::flows(size, shape));
     let mut longest = Duration::ZERO;
     let mut spent = Duration::ZERO;
     for second in [302, 302 + 121] {
