@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::engine::Protocol;
 use crate::wire::icmpv4::{self, Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use crate::wire::ipv6::{self, Ipv6, next_header};
@@ -189,7 +190,17 @@ fn flow(f: &mut Formatter<'_>, header: &Ipv4, segment: &[u8]) -> fmt::Result {
     }
 }
 
-fn tcp_details(f: &mut Formatter<'_>, header: &Tcp, segment: &[u8]) -> fmt::Result {
+/// A protocol as configuration writes it.
+pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Icmp => "icmp",
+    }
+}
+
+/// The names of the TCP flags that are set, in the order of a conversation.
+pub(super) fn tcp_flags(bits: u8) -> impl Iterator<Item = &'static str> {
     const NAMES: [(u8, &str); 6] = [
         (flag::SYN, "SYN"),
         (flag::FIN, "FIN"),
@@ -198,10 +209,14 @@ fn tcp_details(f: &mut Formatter<'_>, header: &Tcp, segment: &[u8]) -> fmt::Resu
         (flag::ACK, "ACK"),
         (flag::URG, "URG"),
     ];
-    if NAMES.iter().all(|(bit, _)| header.flags & bit == 0) {
+    NAMES.into_iter().filter(move |(bit, _)| bits & bit != 0).map(|(_, name)| name)
+}
+
+fn tcp_details(f: &mut Formatter<'_>, header: &Tcp, segment: &[u8]) -> fmt::Result {
+    if tcp_flags(header.flags).next().is_none() {
         f.write_str(" no-flags")?;
     }
-    for (_, name) in NAMES.iter().filter(|(bit, _)| header.flags & bit != 0) {
+    for name in tcp_flags(header.flags) {
         write!(f, " {name}")?;
     }
     if let Some(mss) = mss(segment.get(tcp::HEADER..header.header_length()).unwrap_or_default()) {

@@ -2,16 +2,21 @@
 
 use super::packet::piece_of;
 use super::scene::{Hold, Scene};
-use super::step::{Ended, Passed};
+use super::step::{Ended, Passed, Step};
 use super::words::{count, protocol_name};
 use crate::engine::DropReason;
 use crate::wire::ipv4::Ipv4;
 
-pub(super) const NAME: &str = "inner fragment";
-pub(super) const RULE: &str = "nat.fragments, nat.timers.fragment-min-timeout (M29 to M31)";
-pub(super) const SOURCE: &str = "RFC 4787 REQ-14, RFC 6146 section 3.4, RFC 1858";
+pub(super) const STEP: Step = Step {
+    name: "inner fragment",
+    rule: "nat.fragments, nat.timers.fragment-min-timeout (M29 to M31)",
+    source: "RFC 4787 REQ-14, RFC 6146 section 3.4, RFC 1858",
+    passed: PASSED,
+    drops: DROPS,
+    holds: HOLDS,
+};
 
-pub(super) const PASSED: Passed = |scene| {
+const PASSED: Passed = |scene| {
     let header = scene.inner_header().filter(|header| header.is_fragment())?;
     let name = name_of(header);
     if header.fragment_offset() == 0 {
@@ -30,7 +35,7 @@ pub(super) const PASSED: Passed = |scene| {
     Some(format!("{name}: it follows the first one, {ports}"))
 };
 
-pub(super) const DROPS: &[(DropReason, Ended)] = &[
+const DROPS: &[(DropReason, Ended)] = &[
     (DropReason::V4FragTiny, |scene| {
         format!("{} is empty, no multiple of eight, or has a part of a TCP header", name(scene))
     }),
@@ -45,7 +50,7 @@ pub(super) const DROPS: &[(DropReason, Ended)] = &[
     }),
 ];
 
-pub(super) const HOLDS: &[(Hold, Ended)] = &[(Hold::Piece, |scene| {
+const HOLDS: &[(Hold, Ended)] = &[(Hold::Piece, |scene| {
     let patience = scene.config.nat.timers.fragment_min_timeout;
     let reason = DropReason::V4FragNoContext.name();
     format!(

@@ -53,14 +53,7 @@ pub(super) const FROM_B4: &[Step] = &[
         holds: &[],
     },
     inner::ROUTE,
-    Step {
-        name: fragments::NAME,
-        rule: fragments::RULE,
-        source: fragments::SOURCE,
-        passed: fragments::PASSED,
-        drops: fragments::DROPS,
-        holds: fragments::HOLDS,
-    },
+    fragments::STEP,
     Step {
         name: "transport header",
         rule: transport::RULE,
@@ -75,17 +68,7 @@ pub(super) const FROM_B4: &[Step] = &[
         ],
         holds: &[],
     },
-    Step {
-        name: "ICMP error",
-        rule: transport::ERROR_RULE,
-        source: transport::ERROR_SOURCE,
-        passed: transport::ERROR_PASSED,
-        drops: &[
-            (DropReason::IcmpChecksum, transport::ERROR_CHECKSUM),
-            (DropReason::IcmpQuoted, transport::ERROR_QUOTATION),
-        ],
-        holds: &[],
-    },
+    transport::ICMP_ERROR,
     Step {
         name: "policy",
         rule: "policy.deny-from-b4",

@@ -79,7 +79,7 @@ pub(super) fn walk(scene: &Scene<'_>) -> Vec<StepTaken> {
 /// Whether the packet, a later piece, is dropped for what its datagram's first piece met: only the size of
 /// a piece is its own.
 fn is_of_first_piece(scene: &Scene<'_>, taken: &[StepTaken]) -> bool {
-    let is_behind = taken.iter().any(|step| step.name == super::fragments::NAME);
+    let is_behind = taken.iter().any(|step| step.name == super::fragments::STEP.name);
     let is_own = matches!(scene.reason(), Some(DropReason::InMtu | DropReason::X4Mtu));
     is_behind && scene.is_later_piece() && !is_own
 }

@@ -2,9 +2,9 @@
 
 use super::packet::{Ends, icmp_class, tcp_of};
 use super::scene::Scene;
-use super::step::{Ended, Passed};
+use super::step::{Ended, Passed, Step};
 use super::words::{count, flags, protocol_name};
-use crate::engine::Protocol;
+use crate::engine::{DropReason, Protocol};
 use crate::wire::icmpv4::{Class, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use aftr_config::Rule;
@@ -50,15 +50,22 @@ pub(super) const FLAGS: Ended = |scene| {
 pub(super) const ICMP_TYPE: Ended =
     |scene| format!("{} does not cross in this direction", scene.inner().map_or(String::new(), icmp_name));
 
-pub(super) const ERROR_RULE: &str = "its own checksum and the quoted header are right (M38)";
-pub(super) const ERROR_SOURCE: &str = "RFC 5508 REQ-3";
-pub(super) const ERROR_PASSED: Passed = |scene| {
+pub(super) const ICMP_ERROR: Step = Step {
+    name: "ICMP error",
+    rule: "its own checksum and the quoted header are right (M38)",
+    source: "RFC 5508 REQ-3",
+    passed: ERROR_PASSED,
+    drops: &[(DropReason::IcmpChecksum, ERROR_CHECKSUM), (DropReason::IcmpQuoted, ERROR_QUOTATION)],
+    holds: &[],
+};
+
+const ERROR_PASSED: Passed = |scene| {
     let quoted = scene.quoted().filter(|_| !is_local(scene))?;
     Some(format!("it quotes {} > {}/{}", quoted.source, quoted.destination, protocol_name(quoted.protocol)))
 };
-pub(super) const ERROR_CHECKSUM: Ended =
+const ERROR_CHECKSUM: Ended =
     |scene| format!("the checksum of {} is wrong", scene.inner().map_or(String::new(), icmp_name));
-pub(super) const ERROR_QUOTATION: Ended = |scene| match scene.quoted() {
+const ERROR_QUOTATION: Ended = |scene| match scene.quoted() {
     Some(quoted) => format!(
         "it is sent to {}, and quotes a packet {} > {} that cannot be used",
         super::inner::address(scene, Ipv4::destination),

@@ -3,17 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::engine::{MappingView, Protocol};
-use crate::wire::tcp::flag;
-
-/// A protocol as configuration writes it.
-pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Icmp => "icmp",
-    }
-}
+pub(super) use crate::commands::describe::protocol_name;
+use crate::commands::describe::tcp_flags;
+use crate::engine::MappingView;
 
 /// The first few of a list.
 pub(super) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
@@ -48,15 +40,7 @@ pub(super) fn class(octet: u8) -> String {
 
 /// TCP flags, in the order of a conversation.
 pub(super) fn flags(bits: u8) -> String {
-    let names = [
-        (flag::SYN, "SYN"),
-        (flag::FIN, "FIN"),
-        (flag::RST, "RST"),
-        (flag::PSH, "PSH"),
-        (flag::ACK, "ACK"),
-        (flag::URG, "URG"),
-    ];
-    let set: Vec<&str> = names.iter().filter(|(bit, _)| bits & bit != 0).map(|&(_, name)| name).collect();
+    let set: Vec<&str> = tcp_flags(bits).collect();
     if set.is_empty() { "no flags".to_owned() } else { set.join(" ") }
 }
 

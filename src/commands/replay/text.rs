@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::driver::{Cause, Entry};
-use crate::commands::describe;
-use crate::engine::{Counters, Event, EventKind, Grant, Instant, MappingRecord, Protocol, Verdict};
+use crate::commands::describe::{describe, protocol_name};
+use crate::engine::{Counters, Event, EventKind, Grant, Instant, MappingRecord, Verdict};
 use crate::wire::Side;
 
 /// The lines of an entry: what came, what became of it, and what leaves.
@@ -104,10 +104,6 @@ fn grant_words(grant: &Grant) -> String {
 }
 
 fn mapping_words(record: &MappingRecord) -> String {
-    let protocol = match record.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Icmp => "icmp",
-    };
+    let protocol = protocol_name(record.protocol);
     format!("{protocol} {} > {} of {}", record.internal, record.external, record.b4)
 }
