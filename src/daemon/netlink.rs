@@ -16,6 +16,8 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, R
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
+use crate::io::packet::Mac;
+
 /// Routes of ours carry this protocol number, so that a routing daemon can pick them up and an operator
 /// tell them from others. It is in the range that the kernel leaves to administrators.
 const ROUTE_PROTOCOL: u8 = 186;
@@ -28,7 +30,7 @@ pub struct Link {
     /// Its number.
     pub number: u32,
     /// Its link-layer address, if it is of Ethernet.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<Mac>,
     /// The largest packet that it takes, in bytes.
     pub mtu: u32,
     /// Whether somebody brought it up.
@@ -38,13 +40,6 @@ pub struct Link {
 impl Link {
     fn new(name: &str, message: &LinkMessage) -> Link {
         let header = &message.header;
-        let mac = message.attributes.iter().find_map(|attribute| {
-            if let LinkAttribute::Address(octets) = attribute {
-                octets.as_slice().try_into().ok()
-            } else {
-                None
-            }
-        });
         let mtu = message
             .attributes
             .iter()
@@ -52,7 +47,7 @@ impl Link {
         Link {
             name: name.to_owned(),
             number: header.index,
-            mac: mac.filter(|_| header.link_layer_type == LinkLayerType::Ether),
+            mac: mac_of(message).filter(|_| header.link_layer_type == LinkLayerType::Ether),
             mtu: mtu.unwrap_or_default(),
             is_up: header.flags.contains(LinkFlags::Up),
         }
@@ -277,7 +272,7 @@ impl Netlink {
     }
 
     /// Runs `request` with a handle of the socket.
-    pub(super) fn run<T>(
+    pub(crate) fn run<T>(
         &self,
         what: impl Fn() -> String,
         request: impl AsyncFnOnce(Handle) -> Result<T, Error>,
@@ -311,6 +306,13 @@ impl Netlink {
             io::Error::new(cause.kind(), format!("cannot {}: {cause}", what()))
         })
     }
+}
+
+/// A link-layer address of six octets.
+pub(super) fn mac_of(message: &LinkMessage) -> Option<Mac> {
+    message.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Address(octets) = attribute { octets.as_slice().try_into().ok() } else { None }
+    })
 }
 
 fn blackhole(destination: IpNet) -> io::Result<RouteMessage> {

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -17,6 +16,7 @@ use netlink_packet_route::route::{
 };
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
+use super::netlink::mac_of;
 use crate::io::packet::{Mac, Neighbour, NextHops, Routes, Via, Ways};
 
 /// What was read of the kernel's tables, for the interfaces that matter.
@@ -50,14 +50,7 @@ impl Tables {
     pub(super) async fn read_links(&mut self, handle: &Handle, interfaces: &[u32]) -> Result<(), Error> {
         let links: Vec<_> = handle.link().get().execute().try_collect().await?;
         let ours = links.iter().filter(|link| interfaces.contains(&link.header.index));
-        self.own = ours
-            .filter_map(|link| {
-                let mac = link.attributes.iter().find_map(|attribute| {
-                    if let LinkAttribute::Address(octets) = attribute { mac(octets) } else { None }
-                });
-                Some((link.header.index, mac?))
-            })
-            .collect();
+        self.own = ours.filter_map(|link| Some((link.header.index, mac_of(link)?))).collect();
         Ok(())
     }
 
@@ -180,13 +173,9 @@ fn neighbour(message: &NeighbourMessage, interfaces: &[u32]) -> Option<(Neighbou
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(it)) => address = Some(IpAddr::V4(*it)),
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(it)) => address = Some(IpAddr::V6(*it)),
-            NeighbourAttribute::LinkLayerAddress(octets) => known = mac(octets),
+            NeighbourAttribute::LinkLayerAddress(octets) => known = octets.as_slice().try_into().ok(),
             _ => {}
         }
     }
     Some(((interface, address?), KnownNeighbour { mac: known?, is_permanent }))
-}
-
-fn mac(octets: &[u8]) -> Option<Mac> {
-    octets.try_into().ok()
 }

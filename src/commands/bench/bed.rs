@@ -13,10 +13,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Context as _;
 use ipnet::Ipv4Net;
 
-use super::frames::{Hop, Mac};
+use super::frames::Hop;
 use super::links::{Links, Received};
 use super::plan::PLAIN_HOMES;
 use crate::commands::lab::topology::{Node, link};
+use crate::io::packet::Mac;
 
 /// Largest packet of the access network: an IPv4 packet of 1500 octets in IPv6.
 const ACCESS_MTU: u32 = 1540;

@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::plan::{Access, Flow, Plan};
 use super::probe::{self, ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Mark, Probe};
+use crate::io::packet::Mac;
 use crate::wire::checksum;
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use crate::wire::ipv6::{self, Ipv6, next_header};
@@ -16,9 +17,6 @@ use crate::wire::udp::{self, Udp};
 /// Ethernet, outer IPv6, IPv4, UDP.
 const MOST_HEADERS: usize = ETHERNET + ipv6::HEADER + ipv4::HEADER + udp::HEADER;
 const TTL: u8 = 64;
-
-/// An Ethernet address.
-pub(super) type Mac = [u8; 6];
 
 /// The two ends of a link, as a sender writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,10 @@ use std::net::IpAddr;
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
-use tokio::runtime::Runtime;
 
-use super::frames::Mac;
+use crate::daemon::Netlink;
+use crate::io::packet::Mac;
 
 /// An interface of the network namespace that it was looked up in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,52 +20,38 @@ pub(super) struct Link {
 }
 
 /// A netlink socket of the network namespace of the thread that opened it.
-pub(super) struct Links {
-    runtime: Runtime,
-    handle: rtnetlink::Handle,
-}
+pub(super) struct Links(Netlink);
 
 impl Links {
     /// Opens one.
     pub(super) fn open() -> io::Result<Links> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let handle = {
-            let _guard = runtime.enter();
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            runtime.spawn(connection);
-            handle
-        };
-        Ok(Links { runtime, handle })
+        Ok(Links(Netlink::open()?))
     }
 
     /// Looks an interface up by its name.
     pub(super) fn find(&self, name: &str) -> anyhow::Result<Link> {
-        let request = self.handle.link().get().match_name(name.to_owned()).execute();
-        let found = self.runtime.block_on(request.try_collect::<Vec<_>>());
-        let links = found.with_context(|| format!("there is no interface {name}"))?;
-        let link = links.first().with_context(|| format!("there is no interface {name}"))?;
-        let mac = link.attributes.iter().find_map(|attribute| {
-            if let LinkAttribute::Address(octets) = attribute {
-                octets.as_slice().try_into().ok()
-            } else {
-                None
-            }
-        });
-        Ok(Link { index: link.header.index, mac: mac.with_context(|| format!("{name} is no Ethernet"))? })
+        let link = self.0.link(name)?.with_context(|| format!("there is no interface {name}"))?;
+        Ok(Link { index: link.number, mac: link.mac.with_context(|| format!("{name} is no Ethernet"))? })
     }
 
     /// Says for good which Ethernet address a neighbour has.
     pub(super) fn set_neighbour(&self, link: &Link, neighbour: IpAddr, mac: Mac) -> anyhow::Result<()> {
-        let request = self.handle.neighbours().add(link.index, neighbour).link_layer_address(&mac).replace();
-        self.runtime
-            .block_on(request.execute())
-            .with_context(|| format!("cannot make {neighbour} a neighbour"))
+        let index = link.index;
+        Ok(self.0.run(
+            || format!("make {neighbour} a neighbour"),
+            async move |handle| {
+                let request = handle.neighbours().add(index, neighbour).link_layer_address(&mac);
+                request.replace().execute().await
+            },
+        )?)
     }
 
     /// The Ethernet address that the kernel knows for a neighbour.
     pub(super) fn neighbour(&self, link: &Link, neighbour: IpAddr) -> anyhow::Result<Option<Mac>> {
-        let request = self.handle.neighbours().get().execute();
-        let entries = self.runtime.block_on(request.try_collect::<Vec<_>>())?;
+        let entries: Vec<_> = self.0.run(
+            || "list the neighbours".into(),
+            async |handle| handle.neighbours().get().execute().try_collect().await,
+        )?;
         let wanted = match neighbour {
             IpAddr::V4(address) => NeighbourAddress::Inet(address),
             IpAddr::V6(address) => NeighbourAddress::Inet6(address),
