@@ -41,9 +41,7 @@ pub(super) fn write_tos(packet: &mut Packet, tos: u8) {
 pub(super) fn write_header(packet: &mut Packet, tos: u8, identification: u16) {
     if let Some(header) = Ipv4::view_mut(packet.bytes_mut()) {
         header.set_tos(tos);
-        if header.identification() != identification {
-            header.set_identification(identification);
-        }
+        header.set_identification(identification);
     }
 }
 

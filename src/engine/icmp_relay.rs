@@ -148,12 +148,16 @@ pub(super) fn is_for_a_mapping(aftr: &Aftr, packet: &[u8], softwire: u32) -> boo
 
 /// How the Internet knows the host behind a B4 that the quoted packet was for: by its mapping, or as it is.
 fn external_of_called(aftr: &Aftr, softwire: u32, quoted: &Quoted) -> Option<SocketAddrV4> {
-    let called = quoted.called();
-    if let Some(mapping) = aftr.mappings.find(softwire, quoted.protocol, *called.ip(), called.port()) {
+    if let Some(mapping) = mapping_of_called(aftr, softwire, quoted) {
         return Some(aftr.mappings.slab[mapping].external());
     }
+    let called = quoted.called();
     let known = pass_through::softwire_from(aftr, quoted.protocol, called, quoted.sender());
     (known == Some(softwire)).then_some(called)
+}
+
+fn mapping_of_called(aftr: &Aftr, softwire: u32, quoted: &Quoted) -> Option<u32> {
+    aftr.mappings.find(softwire, quoted.protocol, quoted.destination, quoted.destination_port)
 }
 
 /// Tells the sender of a packet that was lost on its way to a B4 (RFC 2473 section 8). `lost` is how the
@@ -211,12 +215,11 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
 
 /// Where TCP's sessions are known, nobody else is told what the called host looks like from outside.
 fn is_known_to_sessions(aftr: &Aftr, softwire: u32, quoted: &Quoted) -> bool {
-    let called = quoted.called();
-    let mapping = aftr.mappings.find(softwire, quoted.protocol, *called.ip(), called.port());
-    mapping.is_none_or(|mapping| {
-        quoted.protocol != Protocol::Tcp
-            || aftr.sessions.find(mapping, quoted.source, quoted.source_port).is_some()
-    })
+    if quoted.protocol != Protocol::Tcp {
+        return true;
+    }
+    let mapping = mapping_of_called(aftr, softwire, quoted);
+    mapping.is_none_or(|id| aftr.sessions.find(id, quoted.source, quoted.source_port).is_some())
 }
 
 /// The mapping that sent the quoted packet.

@@ -212,9 +212,11 @@ impl Ipv4 {
     /// Sets the identification.
     #[inline]
     pub fn set_identification(&mut self, identification: u16) {
-        let delta = Delta::NONE.word(self.identification.get(), identification);
-        self.identification = identification.into();
-        self.update(delta);
+        if identification != self.identification.get() {
+            let delta = Delta::NONE.word(self.identification.get(), identification);
+            self.identification = identification.into();
+            self.update(delta);
+        }
     }
 
     /// Says which piece of a datagram this is, `offset` in bytes, a multiple of 8. DF stays as it is.
