@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod program;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+
+use program::{aftr, assert_ends};
 
 const CONFIG: &str = "tests/explain/config.toml";
 const CAPTURE: &str = "tests/explain/capture.pcap";
@@ -158,17 +161,4 @@ fn written(name: &str, bytes: &[u8]) -> String {
     let path = path_of(name);
     fs::write(&path, bytes).unwrap();
     path
-}
-
-fn aftr(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aftr")).args(arguments).output().unwrap()
-}
-
-fn assert_ends(output: &Output, status: i32, expected: &[&str]) {
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    for part in expected {
-        assert!(text.contains(part), "{part:?} is missing in\n{text}");
-    }
 }

@@ -3,13 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod program;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const AFTR: &str = env!("CARGO_BIN_EXE_aftr");
+use program::{AFTR, aftr, assert_ends, text};
 
 const CONFIG: &str = r#"
 [softwire]
@@ -308,24 +310,8 @@ fn namespaces_work(test: &str) -> bool {
     works
 }
 
-fn aftr(arguments: &[&str]) -> Output {
-    Command::new(AFTR).args(arguments).output().unwrap()
-}
-
 fn file(test: &str, content: &str) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.toml"));
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn assert_ends(output: &Output, status: i32, parts: &[&str]) {
-    let text = text(output);
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
 }

@@ -6,10 +6,10 @@
 
 #[path = "explain/packets.rs"]
 mod packets;
+mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use aftr::commands::explain::{Explanation, Outcome, Player, explanation_text};
@@ -17,6 +17,7 @@ use aftr::commands::replay::side_of;
 use aftr::engine::{Config, DropReason, Instant, Seed, TtlBy, Verdict};
 use aftr::io::pcap::{self, Record};
 use aftr::wire::Side;
+use program::{aftr, assert_ends};
 
 const CAPTURE: &str = "tests/explain/capture.pcap";
 const CONFIG: &str = "tests/explain/config.toml";
@@ -324,17 +325,4 @@ fn config_of(path: &Path) -> Config {
 
 fn records(path: &Path) -> Vec<Record> {
     pcap::Reader::new(&*fs::read(path).unwrap()).unwrap().map(Result::unwrap).collect()
-}
-
-fn aftr(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aftr")).args(arguments).output().unwrap()
-}
-
-fn assert_ends(output: &Output, status: i32, expected: &[&str]) {
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    for part in expected {
-        assert!(text.contains(part), "{part:?} is missing in\n{text}");
-    }
 }
