@@ -32,6 +32,7 @@ pub(crate) fn advice(config: &Config) -> Vec<String> {
     on_timers(config, &mut advice);
     on_filtering(config, &mut advice);
     on_policy(config, &mut advice);
+    crate::workers::advise(config, &mut advice);
     advice
 }
 

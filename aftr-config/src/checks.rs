@@ -19,6 +19,7 @@ pub(crate) fn check(config: &Config, report: &Report<'_>) {
     static_mappings_fit(config, report);
     static_mappings_are_distinct(config, report);
     pass_through_avoids_pools(config, report);
+    crate::workers::check(config, report);
 }
 
 /// A tunnel has two ends.

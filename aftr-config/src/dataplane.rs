@@ -1,9 +1,16 @@
 //! `[dataplane]`: how packets get in and out.
 
-use crate::reader::{Table, number};
+use toml::de::DeValue;
+
+use crate::reader::{Table, Value, Wrong, number};
 
 /// Octets of an interface name in Linux (IFNAMSIZ less the end).
 const MOST_NAME: usize = 15;
+
+/// Workers are one for each core, and share the external addresses.
+const MOST_WORKERS: u32 = 64;
+/// Linux knows no more.
+const MOST_CPU: u32 = 8191;
 
 /// `[dataplane]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +27,11 @@ pub struct Dataplane {
     /// `offload`: let the kernel move TCP and UDP in packets of up to 64 KB, which are cut and put together
     /// here; default true. Only a restart changes it.
     pub offload: bool,
-    /// `workers`: 1 for now; default 1.
+    /// `workers`: threads that move packets, each with its own subscribers and external addresses; 1–64;
+    /// default 1.
     pub workers: u16,
+    /// `cpus`: the processors that the workers run on, one for each; empty, the default: the kernel chooses.
+    pub cpus: Vec<u16>,
     /// `manage-host`: set sysctls (forwarding, rp_filter of our interface) instead of only reporting them; default false.
     pub manage_host: bool,
 }
@@ -44,6 +54,15 @@ pub struct Interfaces {
     pub internet: String,
 }
 
+/// The number of a processor, as the kernel gives them.
+struct Cpu(u16);
+
+impl Value for Cpu {
+    fn read(value: &DeValue<'_>) -> Result<Cpu, Wrong> {
+        number(value, &(0..=MOST_CPU)).map(|number| Cpu(number as u16))
+    }
+}
+
 const DEVICES: &[(&str, DeviceKind)] = &[("tun", DeviceKind::Tun), ("packet", DeviceKind::Packet)];
 
 impl Dataplane {
@@ -55,11 +74,8 @@ impl Dataplane {
             proxy_neighbours: table.value("proxy-neighbours", false),
             interface: table.value("interface", "aftr0".to_owned()),
             offload: table.value("offload", true),
-            workers: table
-                .read_with("workers", |value| {
-                    number(value, &(1..=1)).map_err(|wrong| wrong.add(": there is one worker for now"))
-                })
-                .unwrap_or(1) as u16,
+            workers: table.number("workers", 1..=MOST_WORKERS, 1),
+            cpus: table.list("cpus").unwrap_or_default().into_iter().map(|Cpu(number)| number).collect(),
             manage_host: table.value("manage-host", false),
         };
         check_name(&table, "interface", &dataplane.interface, "aftr0");

@@ -19,6 +19,7 @@ mod protocol;
 mod policy;
 mod icmp;
 mod dataplane;
+mod workers;
 // What holds between sections, and what follows from them.
 mod checks;
 mod advice;
@@ -44,6 +45,7 @@ pub use ports::{Deterministic, PortQuota, PortSet};
 pub use protocol::{PerProtocol, Protocol};
 pub use softwire::{DfPolicy, Dscp, Ecn, FlowLabel, MssClamping, Softwire};
 pub use timers::{PerPortTimeout, Timers};
+pub use workers::worker_of_address;
 
 use reader::Table;
 use report::Report;
