@@ -177,6 +177,7 @@ fn check(explanation: &Explanation) {
                 "no step holds it\n{text}"
             );
         }
+        Verdict::ToWorker(_) => panic!("all is one worker's here\n{text}"),
         Verdict::ToInternet | Verdict::ToB4 | Verdict::Reply => {
             assert!(all_passed && !explanation.leaves.is_empty(), "{text}");
             let has = |names: &[&str]| explanation.steps.iter().any(|step| names.contains(&step.name));

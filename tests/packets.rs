@@ -146,7 +146,7 @@ fn replay(
     Ok(vec![
         ("verdicts", verdicts.into_bytes()),
         ("events", events.into_bytes()),
-        ("counters", counter_lines(replay.counters()).into_bytes()),
+        ("counters", counter_lines(&replay.counters()).into_bytes()),
         ("out.pcap", self::capture(&outputs)),
     ])
 }

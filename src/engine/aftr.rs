@@ -14,6 +14,7 @@ use super::identification::IpIdentifications;
 use super::limiter::Limiter;
 use super::mapping::{Mappings, Pool, Ports, addresses_of};
 use super::notice::{Events, Notices};
+use super::owners::{Share, WorkerNumber};
 use super::pass_through::PassThrough;
 use super::refusal::Refusal;
 use super::seed::{HashKey, Random, Seed};
@@ -41,6 +42,7 @@ pub enum TtlBy {
 /// One AFTR: the tables of one worker.
 pub struct Aftr {
     pub(super) settings: Settings,
+    pub(super) share: Share,
     pub(super) softwires: Softwires,
     pub(super) subscribers: Subscribers,
     pub(super) mappings: Mappings,
@@ -63,6 +65,7 @@ pub struct Aftr {
     pub(super) notices: Notices,
     pub(super) table_notices: TableNotices,
     pub(super) outbox: VecDeque<(Packet, Side)>,
+    pub(super) handed_over: VecDeque<(Packet, WorkerNumber)>,
     /// What the first pass over a batch found for the packet that is judged now.
     pub(super) guess: Guess,
 }
@@ -74,6 +77,15 @@ impl Aftr {
     /// An engine without state but the static mappings of `config`. All big tables are made here.
     #[must_use]
     pub fn new(config: &Config, ttl: TtlBy, seed: &Seed, now: Instant) -> Aftr {
+        Aftr::of_worker(config, Share::whole(config), ttl, seed, now)
+    }
+
+    /// The engine of one of several workers. It is given the packets that are its own ([`Owners::of`]), and
+    /// those that the engines of the others hand over.
+    ///
+    /// [`Owners::of`]: super::owners::Owners::of
+    #[must_use]
+    pub fn of_worker(config: &Config, share: Share, ttl: TtlBy, seed: &Seed, now: Instant) -> Aftr {
         let tables = &config.nat.tables;
         let mut random = Random::new(seed);
         let mut aftr = Aftr {
@@ -82,7 +94,7 @@ impl Aftr {
             subscribers: Subscribers::new(tables.limit_subscribers, random.hash_key()),
             mappings: Mappings::new(tables.limit_port_mappings, random.hash_key(), now),
             sessions: Sessions::new(tables.limit_sessions, random.hash_key(), now),
-            pool: Pool::new(config),
+            pool: Pool::new(config, &share),
             ports: Ports::new(addresses_of(config)),
             pass_through: PassThrough::new(tables.limit_pass_through_sessions, random.hash_key(), now),
             held_syns: HeldSyns::new(config.nat.syn_held_max, random.hash_key(), now),
@@ -99,7 +111,9 @@ impl Aftr {
             notices: Notices::default(),
             table_notices: TableNotices::default(),
             outbox: VecDeque::new(),
+            handed_over: VecDeque::new(),
             guess: Guess::NOTHING,
+            share,
         };
         aftr.enter_statics(now);
         aftr
@@ -139,6 +153,10 @@ impl Aftr {
     /// Judges one packet.
     #[inline]
     pub fn packet(&mut self, packet: &mut Packet, now: Instant) -> Verdict {
+        if packet.is_from_worker() {
+            return self.packet_from_worker(packet, now);
+        }
+        debug_assert!(self.share.owns(packet), "a packet of another worker");
         let verdict = match packet.side {
             Side::B4 => {
                 self.counters.from_b4.count(packet.len());
@@ -153,16 +171,31 @@ impl Aftr {
         verdict
     }
 
+    #[inline(never)]
+    fn packet_from_worker(&mut self, packet: &mut Packet, now: Instant) -> Verdict {
+        self.counters.from_workers.count(packet.len());
+        let verdict = match packet.side {
+            Side::B4 => packet_from_b4(self, packet, now),
+            Side::Internet => packet_from_internet(self, packet, now),
+        };
+        self.count(packet, verdict);
+        self.answer_worker(packet, verdict)
+    }
+
     /// Sends, or drops, a fragment that was held. Its place in the outbox is `at`: in front of what was cut
     /// off it.
-    pub(super) fn resume(&mut self, packet: Packet, outcome: Result<Verdict, Refusal>, at: usize) {
+    pub(super) fn resume(&mut self, mut packet: Packet, outcome: Result<Verdict, Refusal>, at: usize) {
         let side = packet.side;
         self.counters.fragments_resumed += 1;
         match outcome {
             Err(refusal) => self.counters.drop(refusal.reason),
             Ok(verdict) => {
                 self.count(&packet, verdict);
-                if let Some(to) = verdict.leaves_to(side) {
+                let verdict =
+                    if packet.is_from_worker() { self.answer_worker(&mut packet, verdict) } else { verdict };
+                if let Verdict::ToWorker(worker) = verdict {
+                    self.handed_over.push_back((packet, worker));
+                } else if let Some(to) = verdict.leaves_to(side) {
                     self.outbox.insert(at, (packet, to));
                 }
             }
@@ -175,7 +208,7 @@ impl Aftr {
             Verdict::ToB4 => self.counters.to_b4.count(packet.len()),
             Verdict::Reply => self.counters.replies.count(packet.len()),
             // Counted where it was decided.
-            Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => {}
+            Verdict::ToWorker(_) | Verdict::Hold | Verdict::Drop(_) | Verdict::Reject(_) => {}
         }
     }
 
@@ -230,6 +263,11 @@ impl Aftr {
     /// A packet that time brought about, and the side to send it to.
     pub fn poll_packet(&mut self) -> Option<(Packet, Side)> {
         self.outbox.pop_front()
+    }
+
+    /// A packet that time, or another packet, brought about and that goes to another worker.
+    pub fn poll_handover(&mut self) -> Option<(Packet, WorkerNumber)> {
+        self.handed_over.pop_front()
     }
 
     /// The oldest event not yet fetched.

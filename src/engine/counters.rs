@@ -1,5 +1,7 @@
 //! What was counted. Plain integers: the worker that owns the engine publishes them.
 
+use std::iter::Sum;
+
 use super::verdict::DropReason;
 
 /// Packets and octets, of the whole IP packet at this point.
@@ -17,10 +19,15 @@ impl Traffic {
         self.packets += 1;
         self.octets += length as u64;
     }
+
+    fn add(&mut self, other: &Traffic) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+    }
 }
 
-/// Every packet that came is in exactly one of: `to_internet`, `to_b4`, `replies`, `held`, `fragments_held`,
-/// `tunnel_errors`, a drop. A fragment that was held and then went on, or was dropped after all, is in
+/// Every packet that came is in exactly one of: `to_internet`, `to_b4`, `to_workers`, `replies`, `held`,
+/// `fragments_held`, `tunnel_errors`, a drop. A fragment that was held and then went on, or was dropped after all, is in
 /// `fragments_resumed`, too.
 #[derive(Debug, Clone)]
 pub struct Counters {
@@ -29,11 +36,15 @@ pub struct Counters {
     pub from_b4: Traffic,
     /// Came from the Internet.
     pub from_internet: Traffic,
+    /// Came from another worker, which counted it as `to_workers`, or as an answer of its own.
+    pub from_workers: Traffic,
     /// Left to the Internet, translated or passed through.
     pub to_internet: Traffic,
     /// Left into a softwire, hairpinned ones included.
     pub to_b4: Traffic,
-    /// Of those, the ones that came from a softwire (RFC 4787 REQ-9).
+    /// Handed to another worker: a call to one of its homes, or an error about a packet to one of its B4s.
+    pub to_workers: Traffic,
+    /// Of `to_b4`, the ones that came from a softwire (RFC 4787 REQ-9).
     pub hairpinned: Traffic,
     /// Pieces that followed a first one into a softwire (RFC 6333 section 6.3); `to_b4` counts the first.
     pub fragments_to_b4: Traffic,
@@ -76,8 +87,10 @@ impl Default for Counters {
             drops: [0; DropReason::ALL.len()],
             from_b4: Traffic::default(),
             from_internet: Traffic::default(),
+            from_workers: Traffic::default(),
             to_internet: Traffic::default(),
             to_b4: Traffic::default(),
+            to_workers: Traffic::default(),
             hairpinned: Traffic::default(),
             fragments_to_b4: Traffic::default(),
             fragments_to_internet: Traffic::default(),
@@ -119,10 +132,14 @@ impl Counters {
             ("from_b4.octets", self.from_b4.octets),
             ("from_internet.packets", self.from_internet.packets),
             ("from_internet.octets", self.from_internet.octets),
+            ("from_workers.packets", self.from_workers.packets),
+            ("from_workers.octets", self.from_workers.octets),
             ("to_internet.packets", self.to_internet.packets),
             ("to_internet.octets", self.to_internet.octets),
             ("to_b4.packets", self.to_b4.packets),
             ("to_b4.octets", self.to_b4.octets),
+            ("to_workers.packets", self.to_workers.packets),
+            ("to_workers.octets", self.to_workers.octets),
             ("hairpinned.packets", self.hairpinned.packets),
             ("hairpinned.octets", self.hairpinned.octets),
             ("fragments_to_b4.packets", self.fragments_to_b4.packets),
@@ -148,6 +165,61 @@ impl Counters {
         traffic.into_iter().chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.dropped(reason))))
     }
 
+    /// What two workers counted.
+    fn plus(mut self, other: &Counters) -> Counters {
+        let Counters {
+            drops,
+            from_b4,
+            from_internet,
+            from_workers,
+            to_internet,
+            to_b4,
+            to_workers,
+            hairpinned,
+            fragments_to_b4,
+            fragments_to_internet,
+            fragments_held,
+            fragments_resumed,
+            tunnel_errors,
+            replies,
+            held,
+            icmp_to_b4,
+            icmp_to_internet,
+            icmpv6_errors,
+            icmp_suppressed,
+            trailers,
+            ecn_anomalies,
+            identification_wraps,
+            hold_down_early,
+            events_lost,
+        } = other;
+        self.drops.iter_mut().zip(drops).for_each(|(sum, count)| *sum += count);
+        self.from_b4.add(from_b4);
+        self.from_internet.add(from_internet);
+        self.from_workers.add(from_workers);
+        self.to_internet.add(to_internet);
+        self.to_b4.add(to_b4);
+        self.to_workers.add(to_workers);
+        self.hairpinned.add(hairpinned);
+        self.fragments_to_b4.add(fragments_to_b4);
+        self.fragments_to_internet.add(fragments_to_internet);
+        self.replies.add(replies);
+        self.fragments_held += fragments_held;
+        self.fragments_resumed += fragments_resumed;
+        self.tunnel_errors += tunnel_errors;
+        self.held += held;
+        self.icmp_to_b4 += icmp_to_b4;
+        self.icmp_to_internet += icmp_to_internet;
+        self.icmpv6_errors += icmpv6_errors;
+        self.icmp_suppressed += icmp_suppressed;
+        self.trailers += trailers;
+        self.ecn_anomalies += ecn_anomalies;
+        self.identification_wraps += identification_wraps;
+        self.hold_down_early += hold_down_early;
+        self.events_lost += events_lost;
+        self
+    }
+
     /// Drops `count` fragments that were held.
     pub(super) fn drop_held(&mut self, reason: DropReason, count: u64) {
         self.fragments_resumed += count;
@@ -157,5 +229,11 @@ impl Counters {
     #[inline]
     pub(super) fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
+    }
+}
+
+impl<'a> Sum<&'a Counters> for Counters {
+    fn sum<I: Iterator<Item = &'a Counters>>(all: I) -> Counters {
+        all.fold(Counters::default(), Counters::plus)
     }
 }

@@ -4,11 +4,12 @@ use super::aftr::{Aftr, TtlBy};
 use super::inner::Inner;
 use super::refusal::{Answer, Refusal};
 use super::time::Instant;
+use super::toward::Toward;
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
-use crate::wire::Packet;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::{self, Tcp, flag};
+use crate::wire::{Packet, Side};
 use aftr_config::{DfPolicy, Protocol};
 
 /// RFC 1812 section 5.3.1: a packet that would leave with TTL 0 goes no further.
@@ -48,9 +49,9 @@ pub(super) fn write_header(packet: &mut Packet, tos: u8, identification: u16) {
 /// RFC 4787 REQ-13: a packet that is too large for the Internet side and must not be cut goes back. Looked at
 /// before anything is changed: the error quotes what came.
 #[inline(always)]
-pub(super) fn check_external_mtu(aftr: &Aftr, inner: &Inner) -> Result<(), Refusal> {
+pub(super) fn check_external_mtu(aftr: &Aftr, inner: &Inner, toward: Toward) -> Result<(), Refusal> {
     let mtu = aftr.settings.config.nat.external_mtu;
-    if inner.total_length > usize::from(mtu) && inner.dont_fragment {
+    if inner.total_length > usize::from(mtu) && inner.dont_fragment && toward == Toward::Internet {
         return Err(Refusal { reason: DropReason::InMtu, answer: Answer::TooBig(mtu) });
     }
     Ok(())
@@ -83,9 +84,13 @@ fn decrement_ttl(packet: &mut Packet) {
 }
 
 impl Aftr {
-    /// To the Internet. A transit costs one hop, whichever router takes it (RFC 2473 section 3.1).
+    /// To the Internet. A transit costs one hop, whichever router takes it (RFC 2473 section 3.1); where
+    /// another worker goes on, it is there.
     #[inline(always)]
-    pub(super) fn send_to_internet(&mut self, packet: &mut Packet) -> Verdict {
+    pub(super) fn send_from_b4(&mut self, packet: &mut Packet, toward: Toward) -> Verdict {
+        if let Toward::Worker(worker) = toward {
+            return self.hand_over(packet, Side::Internet, worker);
+        }
         if self.settings.ttl == TtlBy::Engine {
             decrement_ttl(packet);
         }
@@ -99,7 +104,11 @@ impl Aftr {
     /// From the Internet into a softwire.
     #[inline(always)]
     pub(super) fn send_into(&mut self, packet: &mut Packet, softwire: u32, now: Instant) -> Verdict {
-        if self.settings.ttl == TtlBy::Engine {
+        if packet.is_from_worker() {
+            self.counters.hairpinned.count(packet.len());
+        }
+        // No kernel has seen what another worker translated first.
+        if self.settings.ttl == TtlBy::Engine || packet.is_from_worker() {
             decrement_ttl(packet);
         }
         self.enter_softwire(packet, softwire, now)

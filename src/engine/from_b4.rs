@@ -17,6 +17,7 @@ use super::refusal::{Answer, Refusal};
 use super::settings::AFTR_IPV4;
 use super::softwire::{Outer, Tunnel, check_outer, decapsulate, reassemble};
 use super::time::Instant;
+use super::toward::Toward;
 use super::translate::{self, End};
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
@@ -144,9 +145,10 @@ fn translate_from_b4(
     let subscriber = aftr.subscriber_of(admission);
     let session =
         aftr.plan_session_from_b4(known, subscriber, flow).map_err(|reason| mid_session(aftr, reason))?;
-    let call = match aftr.pool.find(flow.destination) {
-        None => None,
-        Some(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
+    let toward = aftr.toward(flow.destination);
+    let call = match toward {
+        Toward::Internet | Toward::Worker(_) => None,
+        Toward::Address(address) => match hairpin::plan(aftr, address, known, subscriber, session, flow) {
             Ok(call) => {
                 egress::check_tunnel_mtu(aftr, inner, call.softwire(aftr), DropReason::InMtu, now)?;
                 Some(call)
@@ -158,9 +160,7 @@ fn translate_from_b4(
         Some(mapping) => Ok(mapping),
         None => Err(aftr.plan_mapping(admission, tunnel, flow, now)?),
     };
-    if call.is_none() {
-        egress::check_external_mtu(aftr, inner)?;
-    }
+    egress::check_external_mtu(aftr, inner, toward)?;
     let source = match found {
         Ok(mapping) => *aftr.mappings.slab[mapping].external().ip(),
         Err(plan) => aftr.pool.ip(plan.place.address),
@@ -182,7 +182,7 @@ fn translate_from_b4(
     aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(Side::B4, inner.datagram, flow, identification, softwire);
     match call {
-        None => Ok(aftr.send_to_internet(packet)),
+        None => Ok(aftr.send_from_b4(packet, toward)),
         Some(call) => Ok(hairpin::deliver(aftr, packet, call, flow, external, now)),
     }
 }

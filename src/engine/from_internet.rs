@@ -1,5 +1,7 @@
 //! Internet to B4: the mirror of `from_b4.rs`.
 
+use std::net::Ipv4Addr;
+
 use super::aftr::Aftr;
 use super::egress;
 use super::fragment::fragment_from_internet;
@@ -52,12 +54,12 @@ pub(super) fn transport_from_internet(
     let flow = match transport::parse(packet.bytes(), inner, DropReason::X4Protocol)? {
         Transport::Flow(flow) | Transport::Reply(flow) => flow,
         Transport::Request(_) => return from_outside_query(aftr, packet, inner, now),
-        Transport::Error if aftr.settings.denies_from_internet(inner.source, Protocol::Icmp, 0) => {
+        Transport::Error if is_denied(aftr, packet, inner.source, Protocol::Icmp, 0) => {
             return Err(DropReason::Policy.into());
         }
         Transport::Error => return Ok(icmp_relay::from_internet(aftr, packet, inner, now)?),
     };
-    if aftr.settings.denies_from_internet(flow.source, flow.protocol, flow.source_port) {
+    if is_denied(aftr, packet, flow.source, flow.protocol, flow.source_port) {
         return Err(DropReason::Policy.into());
     }
     match address {
@@ -105,12 +107,21 @@ fn translate_from_internet(
 /// private, and so may routers on the way: their errors are judged by what they quote.
 #[inline(always)]
 fn check_source(aftr: &Aftr, packet: &Packet, inner: &Inner) -> Result<(), DropReason> {
+    if packet.is_from_worker() {
+        return Ok(());
+    }
     let may_be_martian = || {
         aftr.settings.may_pass_through(inner.source) || (is_private(inner.source) && is_error(packet, inner))
     };
     let is_impossible =
         (is_martian(inner.source) && !may_be_martian()) || aftr.pool.find(inner.source).is_some();
     if is_impossible { Err(DropReason::X4Src) } else { Ok(()) }
+}
+
+/// A call from another home is no traffic of the Internet.
+#[inline(always)]
+fn is_denied(aftr: &Aftr, packet: &Packet, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
+    !packet.is_from_worker() && aftr.settings.denies_from_internet(remote, protocol, port)
 }
 
 fn is_error(packet: &Packet, inner: &Inner) -> bool {

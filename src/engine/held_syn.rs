@@ -164,7 +164,11 @@ impl Aftr {
         let is_lost = self.pool.find(*syn.attacked.ip()).is_none()
             || match syn.tunnel {
                 Some(tunnel) => !settings.allows_b4(tunnel.b4),
-                None => is_martian(*syn.caller.ip()) && !settings.may_pass_through(*syn.caller.ip()),
+                None => {
+                    is_martian(*syn.caller.ip())
+                        && !settings.may_pass_through(*syn.caller.ip())
+                        && self.pool.find(*syn.caller.ip()).is_none()
+                }
             };
         if is_lost {
             return;
@@ -191,11 +195,11 @@ impl Aftr {
             Some(tunnel) => {
                 self.encapsulate(&mut packet, &tunnel);
                 self.counters.icmp_to_b4 += 1;
-                self.outbox.push_back((packet, Side::B4));
+                self.send_later(packet, Side::B4);
             }
             None => {
                 self.counters.icmp_to_internet += 1;
-                self.outbox.push_back((packet, Side::Internet));
+                self.send_later(packet, Side::Internet);
             }
         }
     }

@@ -16,6 +16,7 @@ use super::refusal::Answer;
 use super::settings::AFTR_IPV4;
 use super::softwire::Tunnel;
 use super::time::Instant;
+use super::toward::Toward;
 use super::translate::{End, rewrite_port};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4::{self, Class, Icmpv4};
@@ -68,14 +69,13 @@ pub(super) fn from_b4(
         .ok_or(DropReason::NatNoMapping)?;
     // A hairpinned packet is quoted with the caller's external address: the error goes back to it
     // (RFC 5508 REQ-7).
-    let home = match aftr.pool.find(inner.destination) {
-        None => None,
-        Some(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
+    let toward = aftr.toward(inner.destination);
+    let home = match toward {
+        Toward::Internet | Toward::Worker(_) => None,
+        Toward::Address(_) => Some(mapping_of_source(aftr, inner, &quoted)?),
     };
-    if home.is_none() {
-        // RFC 1812 section 4.3.2.7: nobody is told about an error.
-        egress::check_external_mtu(aftr, inner).map_err(|refusal| refusal.reason)?;
-    }
+    // RFC 1812 section 4.3.2.7: nobody is told about an error.
+    egress::check_external_mtu(aftr, inner, toward).map_err(|refusal| refusal.reason)?;
     // RFC 6864 section 5.3.1: many hosts send from one address.
     let identification = aftr.identification_for(inner, *external.ip(), Protocol::Icmp, now)?;
     let softwire = aftr.settle(admission, tunnel, now);
@@ -88,7 +88,7 @@ pub(super) fn from_b4(
     }
     egress::write_header(packet, inner.tos, identification);
     match home {
-        None => Ok(aftr.send_to_internet(packet)),
+        None => Ok(aftr.send_from_b4(packet, toward)),
         Some(home) => {
             deliver(packet, &quoted, aftr.mappings.slab[home].internal());
             aftr.counters.hairpinned.count(packet.len());
@@ -170,10 +170,10 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     }
     // A call from another home bears that home's external address. Who has an address that is nobody's, or
     // that the Internet does not route, is ourselves (192.0.0.1), gone, or made up.
-    let home = match aftr.pool.find(quoted.source) {
-        None if is_martian(quoted.source) => return,
-        None => None,
-        Some(address) => {
+    let home = match aftr.toward(quoted.source) {
+        Toward::Internet if is_martian(quoted.source) => return,
+        Toward::Internet | Toward::Worker(_) => None,
+        Toward::Address(address) => {
             let place = Place { address, protocol: quoted.protocol, port: quoted.source_port };
             let Some(home) = aftr.ports.mapping_at(place) else { return };
             Some(home)
@@ -201,14 +201,14 @@ pub(super) fn tell_sender(aftr: &mut Aftr, mut lost: Packet, softwire: u32, answ
     match home {
         None => {
             aftr.counters.icmp_to_internet += 1;
-            aftr.outbox.push_back((lost, Side::Internet));
+            aftr.send_later(lost, Side::Internet);
         }
         Some(home) => {
             deliver(&mut lost, &quoted, aftr.mappings.slab[home].internal());
             let tunnel = aftr.tunnel_of(aftr.mappings.slab[home].softwire);
             aftr.encapsulate(&mut lost, &tunnel);
             aftr.counters.icmp_to_b4 += 1;
-            aftr.outbox.push_back((lost, Side::B4));
+            aftr.send_later(lost, Side::B4);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::wire::icmpv4::{self, Icmpv4};
 use crate::wire::ipv4::{self, Ipv4, protocol};
 use crate::wire::ipv6::{Ipv6, next_header};
 use crate::wire::tcp::{Tcp, flag};
-use crate::wire::{Packet, icmpv6};
+use crate::wire::{Packet, Side, icmpv6};
 
 /// An outer packet whose payload is not IPv4 (V6-LOCAL-1).
 pub(super) fn outer(
@@ -48,6 +48,9 @@ fn icmpv6(aftr: &mut Aftr, packet: &mut Packet, outer: &Outer, now: Instant) -> 
         return Err(DropReason::Icmp6Checksum.into());
     }
     if tunnel_error::is_error(message) {
+        if let Some(worker) = tunnel_error::other_worker(aftr, packet, message) {
+            return Ok(aftr.hand_over(packet, Side::B4, worker));
+        }
         return Ok(tunnel_error::take(aftr, message, now)?);
     }
     if message[..2] != [icmpv6::kind::ECHO, 0] {

@@ -6,6 +6,8 @@
 
 mod aftr;
 mod warm;
+mod owners;
+mod team;
 mod from_b4;
 mod from_internet;
 mod softwire;
@@ -18,6 +20,7 @@ mod transport;
 mod subscriber;
 mod mapping;
 mod session;
+mod toward;
 mod hairpin;
 mod pass_through;
 mod held_syn;
@@ -45,7 +48,9 @@ pub use aftr::{Aftr, TtlBy};
 pub use aftr_config::{Config, Protocol};
 pub use counters::{Counters, Traffic};
 pub use event::{Event, EventKind, Grant, MappingRecord, Table};
+pub use owners::{Owners, Share, WorkerNumber};
 pub use seed::Seed;
+pub use team::Team;
 pub use time::Instant;
 pub use verdict::{DropReason, Verdict};
 pub use view::{Gauges, MappingView, SubscriberView};

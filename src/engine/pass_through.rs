@@ -11,6 +11,7 @@ use super::seed::HashKey;
 use super::softwire::Tunnel;
 use super::table::{HashIndex, NONE, Record, Slab, Wheel};
 use super::time::{Instant, Stamp};
+use super::toward::Toward;
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::{Packet, Side};
@@ -102,7 +103,7 @@ pub(super) fn from_b4(
     {
         return Err(DropReason::NatMem.into());
     }
-    egress::check_external_mtu(aftr, inner)?;
+    egress::check_external_mtu(aftr, inner, Toward::Internet)?;
     let softwire = aftr.settle(admission, tunnel, now);
     aftr.softwires.slab[softwire].from_b4.count(packet.len());
     let last_seen = now.stamp();
@@ -114,7 +115,7 @@ pub(super) fn from_b4(
     }
     egress::write_tos(packet, inner.tos);
     aftr.fragment_passes(Side::B4, inner.datagram, flow, inner.identification, softwire);
-    Ok(aftr.send_to_internet(packet))
+    Ok(aftr.send_from_b4(packet, Toward::Internet))
 }
 
 /// RFC 6888 REQ-4c and REQ-5: untranslated sessions are bounded as translated ones are.

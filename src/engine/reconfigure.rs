@@ -22,7 +22,7 @@ impl Aftr {
         self.reassembly.limit(&config.softwire.reassembly);
         self.fragments_from_b4.limit(&config.nat.fragments);
         self.fragments_from_internet.limit(&config.nat.fragments);
-        self.pool.update(config);
+        self.pool.update(config, &self.share);
         self.ports.extend_to(self.pool.addresses.len());
         self.end_retired_mappings(now);
         let softwires: Vec<(u32, Ipv6Net)> =

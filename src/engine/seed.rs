@@ -27,6 +27,24 @@ impl Seed {
     }
 }
 
+impl Seed {
+    /// What workers share, and a seed for each: one worker has this one.
+    #[must_use]
+    pub fn for_workers(&self, workers: u16) -> (u32, Vec<Seed>) {
+        if workers == 1 {
+            return (0, vec![self.clone()]);
+        }
+        let mut random = Random::new(self);
+        let key = random.0.next_u32();
+        let mut seed = || {
+            let mut bytes = [0; 32];
+            random.0.fill_bytes(&mut bytes);
+            Seed(bytes)
+        };
+        (key, (0..workers).map(|_| seed()).collect())
+    }
+}
+
 /// The stream of random numbers.
 pub(super) struct Random(ChaCha20Rng);
 

@@ -6,6 +6,7 @@ use aftr_config::DfPolicy;
 
 use super::aftr::Aftr;
 use super::icmp_relay::{is_for_a_mapping, tell_sender};
+use super::owners::WorkerNumber;
 use super::refusal::Answer;
 use super::time::Instant;
 use super::verdict::{DropReason, Verdict};
@@ -25,6 +26,12 @@ const LIMIT_AT: u32 = ipv6::HEADER as u32 + 4;
 /// Whether the payload of an outer packet is an ICMPv6 error.
 pub(super) fn is_error(message: &[u8]) -> bool {
     message.first().is_some_and(|kind| kind & 0x80 == 0)
+}
+
+/// Whose softwire an error is about, when it is another worker's: errors come from routers, which are nobody's.
+pub(super) fn other_worker(aftr: &Aftr, packet: &Packet, message: &[u8]) -> Option<WorkerNumber> {
+    let quoted = Ipv6::view(message.get(icmpv6::HEADER..)?)?;
+    aftr.share.other_owner_of_b4(quoted.destination()).filter(|_| !packet.is_from_worker())
 }
 
 /// Takes an ICMPv6 error whose checksum is right.

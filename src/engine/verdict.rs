@@ -1,6 +1,7 @@
 //! What becomes of a packet. A drop is a value that counts itself: one enum, one counter per reason,
 //! exactly one count per dropped packet.
 
+use super::owners::WorkerNumber;
 use crate::wire::Side;
 
 /// What the caller does with the packet's buffer.
@@ -12,6 +13,8 @@ pub enum Verdict {
     ToB4,
     /// It now holds the AFTR's own answer: send it to the side that it came from.
     Reply,
+    /// It now holds a packet that another worker takes the rest of the way.
+    ToWorker(WorkerNumber),
     /// The engine keeps what it needs; nothing to send.
     Hold,
     /// Nothing to send.
@@ -22,14 +25,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The side that the buffer leaves to, when it does, for a packet that came from `side`.
+    /// The side that the buffer leaves to, when it leaves the AFTR, for a packet that came from `side`.
     #[must_use]
     pub fn leaves_to(self, side: Side) -> Option<Side> {
         match self {
             Verdict::ToInternet => Some(Side::Internet),
             Verdict::ToB4 => Some(Side::B4),
             Verdict::Reply | Verdict::Reject(_) => Some(side),
-            Verdict::Hold | Verdict::Drop(_) => None,
+            Verdict::ToWorker(_) | Verdict::Hold | Verdict::Drop(_) => None,
         }
     }
 
@@ -38,7 +41,9 @@ impl Verdict {
     pub fn drop_reason(self) -> Option<DropReason> {
         match self {
             Verdict::Drop(reason) | Verdict::Reject(reason) => Some(reason),
-            Verdict::ToInternet | Verdict::ToB4 | Verdict::Reply | Verdict::Hold => None,
+            Verdict::ToInternet | Verdict::ToB4 | Verdict::Reply | Verdict::ToWorker(_) | Verdict::Hold => {
+                None
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be looked at from outside while the engine runs.
 
+use std::iter::Sum;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -25,6 +26,19 @@ pub struct Gauges {
     pub reassembling: usize,
     /// IPv4 datagrams that cross in pieces.
     pub fragmented: usize,
+}
+
+impl Sum for Gauges {
+    fn sum<I: Iterator<Item = Gauges>>(all: I) -> Gauges {
+        all.fold(Gauges::default(), |sum, one| Gauges {
+            subscribers: sum.subscribers + one.subscribers,
+            softwires: sum.softwires + one.softwires,
+            mappings: sum.mappings + one.mappings,
+            sessions: sum.sessions + one.sessions,
+            reassembling: sum.reassembling + one.reassembling,
+            fragmented: sum.fragmented + one.fragmented,
+        })
+    }
 }
 
 /// A mapping that lives.

@@ -25,6 +25,7 @@ pub struct Packet {
     end: usize,
     /// Where it came from.
     pub side: Side,
+    from_worker: bool,
 }
 
 impl Packet {
@@ -36,6 +37,7 @@ impl Packet {
             start: HEAD_ROOM,
             end: HEAD_ROOM,
             side: Side::B4,
+            from_worker: false,
         }
     }
 
@@ -62,6 +64,20 @@ impl Packet {
         self.start = HEAD_ROOM;
         self.end = HEAD_ROOM + length;
         self.side = side;
+        self.from_worker = false;
+    }
+
+    /// Says that another worker takes it from here, as a packet from `side` that has been counted.
+    pub fn hand_over(&mut self, side: Side) {
+        self.side = side;
+        self.from_worker = true;
+    }
+
+    /// Whether another worker had it before.
+    #[inline]
+    #[must_use]
+    pub fn is_from_worker(&self) -> bool {
+        self.from_worker
     }
 
     /// Empties the packet and makes it `size` bytes long, whatever they are, in a larger buffer when it must

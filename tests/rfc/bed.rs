@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-use aftr::engine::{Aftr, Config, Counters, DropReason, Event, EventKind, Instant, Seed, TtlBy, Verdict};
+use aftr::engine::{Config, Counters, DropReason, Event, EventKind, Instant, Seed, Team, TtlBy, Verdict};
 use aftr::wire::{Packet, Side};
 use pnet_packet::Packet as _;
 use pnet_packet::icmp::IcmpPacket;
@@ -383,7 +383,8 @@ impl Seen {
 
 /// The engine and its clock.
 pub(crate) struct Bed {
-    pub(crate) aftr: Aftr,
+    pub(crate) aftr: Team,
+    workers: u16,
     pub(crate) now: Instant,
     pub(crate) events: Vec<Event>,
 }
@@ -412,6 +413,19 @@ pub(crate) fn config(softwire: &str, nat: &str, rest: &str) -> Config {
     Config::parse(&text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
+/// With `WORKERS=2` in the environment, whatever is tested is done by two workers together; but untranslated
+/// packets, which only one can know.
+fn workers(config: &Config) -> u16 {
+    let asked = std::env::var("WORKERS").map_or(1, |workers| workers.parse().expect("a number"));
+    if config.nat.nat_pass_through.is_empty() { asked } else { 1 }
+}
+
+fn with_workers(workers: u16, config: &Config) -> Config {
+    let mut config = config.clone();
+    config.dataplane.workers = workers;
+    config
+}
+
 impl Bed {
     pub(crate) fn new() -> Bed {
         Bed::with("", "", "")
@@ -422,8 +436,23 @@ impl Bed {
     }
 
     pub(crate) fn of(config: &Config, ttl: TtlBy) -> Bed {
+        Bed::of_workers(workers(config), config, ttl)
+    }
+
+    /// What holds for one worker's tables and addresses only, whatever the environment says.
+    pub(crate) fn of_one_worker(softwire: &str, nat: &str, rest: &str) -> Bed {
+        Bed::of_workers(1, &config(softwire, nat, rest), TtlBy::Engine)
+    }
+
+    fn of_workers(workers: u16, config: &Config, ttl: TtlBy) -> Bed {
         let now = Instant::from_secs(100_000);
-        Bed { aftr: Aftr::new(config, ttl, &Seed::from_number(7), now), now, events: Vec::new() }
+        let aftr = Team::new(&with_workers(workers, config), ttl, &Seed::from_number(7), now);
+        Bed { aftr, workers, now, events: Vec::new() }
+    }
+
+    /// Takes over a configuration, with as many workers as there are.
+    pub(crate) fn reconfigure(&mut self, config: &Config) -> Result<(), Vec<&'static str>> {
+        self.aftr.reconfigure(&with_workers(self.workers, config), self.now)
     }
 
     /// Any bytes from any side.
@@ -488,7 +517,7 @@ impl Bed {
     }
 
     pub(crate) fn assert_balance(&self) {
-        let (came, went) = balance(self.aftr.counters());
+        let (came, went) = balance(&self.aftr.counters());
         assert_eq!(came, went, "INV-7: what came, and what became of it");
     }
 
@@ -519,10 +548,11 @@ impl Bed {
 
 /// Packets that came, or went on after they were held; and those that left, were dropped or kept.
 fn balance(counters: &Counters) -> (u64, u64) {
-    let out = counters.to_internet.packets + counters.to_b4.packets + counters.replies.packets;
+    let out = counters.to_internet.packets
+        + counters.to_b4.packets
+        + counters.to_workers.packets
+        + counters.replies.packets;
+    let came = counters.from_b4.packets + counters.from_internet.packets + counters.from_workers.packets;
     let kept = counters.held + counters.fragments_held + counters.tunnel_errors;
-    (
-        counters.from_b4.packets + counters.from_internet.packets + counters.fragments_resumed,
-        out + kept + counters.dropped_in_total(),
-    )
+    (came + counters.fragments_resumed, out + kept + counters.dropped_in_total())
 }

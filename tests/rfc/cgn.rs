@@ -16,7 +16,7 @@ fn a_pool_is_any_mix_of_addresses_and_all_of_them_are_used() {
     let more = "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/28\", \"198.51.100.9\"]";
     let external = bed.open_udp("2001:db8:0:5::1", 5000);
     let changed = config("subscriber-mask-v6 = 64", "", more);
-    bed.aftr.reconfigure(&changed, bed.now).expect("pools change without a restart");
+    bed.reconfigure(&changed).expect("pools change without a restart");
     let lives = external.ip().octets() != [198, 51, 100, 7];
     assert_eq!(bed.udp_reaches(external), lives);
     let fresh = (0x20..0x40).map(|number| *bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000).ip());
@@ -41,9 +41,9 @@ fn the_number_of_ports_is_limited_and_the_limit_can_change() {
     bed.up(A, echo(H, R1, 8, 1)).to_internet();
     bed.up(A, echo(H, R1, 8, 2)).to_internet();
     bed.up(A, echo(H, R1, 8, 3)).rejected(A, DropReason::NatQuota, 3, 1);
-    bed.aftr.reconfigure(&config("", &nat(1), ""), bed.now).expect("a quota changes without a restart");
+    bed.reconfigure(&config("", &nat(1), "")).expect("a quota changes without a restart");
     assert!(mapped.iter().all(|external| bed.udp_reaches(*external)), "what lives lives on");
-    bed.aftr.reconfigure(&config("", &nat(4), ""), bed.now).expect("again");
+    bed.reconfigure(&config("", &nat(4), "")).expect("again");
     bed.open_udp(A, 5003);
 }
 
@@ -100,7 +100,7 @@ fn full_tables_refuse_the_new_and_never_evict() {
     covers("6888-REQ-11d");
     covers("M50");
     let tables = "[nat.mapping-limits]\nlimit-port-mappings = 10\nlimit-sessions = 2";
-    let mut bed = Bed::with("", "", tables);
+    let mut bed = Bed::of_one_worker("", "", tables);
     bed.open_tcp(A, 4000);
     bed.open_tcp(A, 4001);
     bed.up(A, tcp(H, 4002, R1, 80, SYN)).rejected(A, DropReason::NatMem, 3, 1);
@@ -204,9 +204,7 @@ fn a_port_set_goes_back_and_is_granted_again_when_its_last_port_is_due() {
     covers("7857-4");
     let paired = "2001:db8:0:5::1";
     let nat = "port-quota = { new-mappings-per-second = 10000, new-mappings-burst = 10000 }";
-    bed.aftr
-        .reconfigure(&config("subscriber-mask-v6 = 64", nat, pool), bed.now)
-        .expect("a rate changes live");
+    bed.reconfigure(&config("subscriber-mask-v6 = 64", nat, pool)).expect("a rate changes live");
     (0..511).for_each(|port| {
         bed.open_udp(paired, 10_000 + port);
     });

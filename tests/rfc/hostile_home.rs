@@ -96,7 +96,7 @@ fn an_error_about_a_flow_that_no_rule_leaves_untranslated_any_more_does_not_leav
     bed.up(A, udp(H, 5000, R2, 443)).to_internet();
     let quoted = udp(R2, 443, H, 5000);
     bed.down(quoted.clone()).to_b4(A);
-    bed.aftr.reconfigure(&config("", "", limit), bed.now).expect("rules change without a restart");
+    bed.reconfigure(&config("", "", limit)).expect("rules change without a restart");
     bed.up(A, icmp(H, R2, 3, 3, [0; 4], &quoted.bytes())).dropped(DropReason::NatNoMapping);
 }
 

@@ -26,7 +26,9 @@ fn all(bed: &mut Bed, outcome: Outcome) -> Vec<Piece> {
     let first = match outcome.verdict {
         Verdict::ToInternet | Verdict::ToB4 => vec![outcome.bytes],
         Verdict::Hold => Vec::new(),
-        other @ (Verdict::Reply | Verdict::Drop(_) | Verdict::Reject(_)) => panic!("{other:?}"),
+        other @ (Verdict::Reply | Verdict::ToWorker(_) | Verdict::Drop(_) | Verdict::Reject(_)) => {
+            panic!("{other:?}")
+        }
     };
     let strip = |bytes: Vec<u8>| if bytes[0] >> 4 == 6 { bytes[40..].to_vec() } else { bytes };
     let pieces = [first, bed.pieces()].concat().into_iter().map(|bytes| Piece { bytes: strip(bytes) });

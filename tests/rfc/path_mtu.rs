@@ -135,7 +135,7 @@ fn a_moved_b4_starts_with_a_path_of_its_own() {
 #[test]
 fn honoured_df_is_told_to_the_sender_with_the_mtu() {
     covers("2473-7.2-a");
-    let mut bed = Bed::with("df-policy = \"honour\"", "", "");
+    let mut bed = Bed::of_one_worker("df-policy = \"honour\"", "", "");
     let external = bed.open_udp(A, 5000);
     assert_eq!(sizes(&mut bed, external, 1460), [1500]);
     let cause = large(external, 1500).tos(46 << 2);
@@ -217,7 +217,7 @@ fn a_loss_in_the_tunnel_is_told_as_host_unreachable() {
 fn a_caller_behind_another_b4_is_told_in_its_own_softwire() {
     covers("2473-8.3-b");
     covers("5508-REQ-7/7a");
-    let mut bed = Bed::new();
+    let mut bed = Bed::of_one_worker("", "", "");
     let called = bed.open_udp(A, 5000);
     let quoted = bed.up(B, udp(H, 6000, *called.ip(), called.port())).bytes;
     bed.send(&icmp6(ROUTER, 1, 3, 0, &quoted), Side::B4);
@@ -236,7 +236,7 @@ fn a_caller_behind_another_b4_is_told_in_its_own_softwire() {
 fn an_error_that_quotes_a_made_up_sender_is_told_to_nobody() {
     covers("2473-8.3-b");
     covers("INV-2");
-    let mut bed = Bed::new();
+    let mut bed = Bed::of_one_worker("", "", "");
     bed.open_udp(A, 5000);
     for source in [[10, 0, 0, 9], [192, 0, 2, 9], [127, 0, 0, 1], [224, 0, 0, 1]] {
         let quoted = encapsulate(T, A, 0, 4, &[], &udp(source.into(), 9, H, 5000).bytes());

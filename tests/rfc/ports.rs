@@ -120,11 +120,11 @@ fn without_dynamic_shares_there_is_no_overflow() {
 #[test]
 fn what_deterministic_ports_follow_from_cannot_change_while_they_are_in_use() {
     covers("7422-2-d");
-    let mut bed = Bed::with("", FAST, DETERMINISTIC);
+    let mut bed = Bed::of_one_worker("", FAST, DETERMINISTIC);
     let external = bed.open_udp(A, 5000);
     let mut other = config("", FAST, DETERMINISTIC);
     other.softwire.b4_prefixes = vec!["2001:db8:0:800::/53".parse().expect("a prefix")];
-    let refused = bed.aftr.reconfigure(&other, bed.now).expect_err("it needs a restart");
+    let refused = bed.reconfigure(&other).expect_err("it needs a restart");
     assert_eq!(refused, ["softwire.b4-prefixes (with nat.deterministic)"]);
     assert!(bed.udp_reaches(external), "nothing has changed");
 }

@@ -273,14 +273,15 @@ fn a_flood_of_first_pieces_hurts_its_sender_only() {
 #[test]
 fn a_home_keeps_no_more_octets_than_it_may() {
     covers("4787-14a-v6");
-    let mut bed = Bed::with("", "", "[softwire.reassembly]\noctets-per-subscriber = 131072");
+    let mut bed = Bed::of_one_worker("", "", "[softwire.reassembly]\noctets-per-subscriber = 131072");
     let filler = vec![0; 60_000];
     for identification in 0..4 {
         bed.send(&outer_piece(A, identification, 0, 0, true, &filler), Side::B4);
     }
     assert_eq!((bed.aftr.gauges().reassembling, bed.dropped(DropReason::V6FragMem)), (2, 2));
     // One packet alone cannot have more either: its own pieces do not push each other out.
-    let mut bed = Bed::with("", "", "[softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 131072");
+    let mut bed =
+        Bed::of_one_worker("", "", "[softwire.reassembly]\noctets-per-subscriber = 131072\noctets = 131072");
     bed.send(&outer_piece(A, 1, 0, 0, true, &filler), Side::B4);
     bed.send(&outer_piece(B, 1, 0, 0, true, &filler), Side::B4);
     bed.send(&outer_piece(B, 2, 0, 0, true, &filler), Side::B4).dropped(DropReason::V6FragMem);

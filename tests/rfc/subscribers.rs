@@ -81,7 +81,8 @@ fn a_purge_clears_a_prefix_and_its_ports_are_held() {
 #[test]
 fn a_full_softwire_table_refuses_the_new_and_keeps_the_old() {
     covers("M49");
-    let mut bed = Bed::with("", "", "[nat.mapping-limits]\nlimit-subscribers = 1\nlimit-softwires = 1");
+    let mut bed =
+        Bed::of_one_worker("", "", "[nat.mapping-limits]\nlimit-subscribers = 1\nlimit-softwires = 1");
     let external = bed.open_udp(A, 5000);
     bed.up(B, udp(H, 5000, R1, 80)).dropped(DropReason::B4Limit);
     assert!(bed.udp_reaches(external));
@@ -112,10 +113,10 @@ fn a_drained_address_serves_what_lives_and_nothing_new() {
             "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.0/31\"]\ndrain = [{drain}]"
         )
     };
-    let mut bed = Bed::with("", "", &pool(""));
+    let mut bed = Bed::of_one_worker("", "", &pool(""));
     let external = bed.open_udp(A, 5000);
     let drained = config("", "", &pool(&format!("\"{}\"", external.ip())));
-    bed.aftr.reconfigure(&drained, bed.now).expect("a drain needs no restart");
+    bed.reconfigure(&drained).expect("a drain needs no restart");
     assert!(bed.udp_reaches(external));
     for number in 0x20..0x34 {
         let b4 = format!("2001:db8:0:{number:x}00::1");
@@ -162,14 +163,14 @@ fn an_alarm_is_about_a_pool_and_not_about_its_place() {
             "[[nat.external-ip-address-pool]]\npool-id = {id}\nexternal-ip-pool = [\"192.0.2.{address}\"]\nhigh-threshold = 50\nlow-threshold = 5\nnotify-interval = 20\n"
         )
     };
-    let mut bed = Bed::with("subscriber-mask-v6 = 64", "", &(pool(8, 1) + &pool(9, 2)));
+    let mut bed = Bed::of_one_worker("subscriber-mask-v6 = 64", "", &(pool(8, 1) + &pool(9, 2)));
     for number in 0..130 {
         bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
     }
     let told = |bed: &Bed| bed.count_events(|kind| matches!(kind, EventKind::PoolLow { .. }));
     let swapped = config("subscriber-mask-v6 = 64", "", &(pool(9, 2) + &pool(7, 3)));
     bed.advance(21);
-    bed.aftr.reconfigure(&swapped, bed.now).expect("pools change without a restart");
+    bed.reconfigure(&swapped).expect("pools change without a restart");
     for number in 130..135 {
         bed.open_udp(&format!("2001:db8:0:{number:x}::1"), 5000);
     }
@@ -211,12 +212,12 @@ fn a_b4_that_a_new_configuration_refuses_is_refused_while_its_ports_are_held() {
     let external = bed.open_udp(A, 5000);
     let mut changed = config("", "", "");
     changed.softwire.b4_prefixes = vec!["2001:db8:0:b00::/56".parse().expect("a prefix")];
-    bed.aftr.reconfigure(&changed, bed.now).expect("prefixes change without a restart");
+    bed.reconfigure(&changed).expect("prefixes change without a restart");
     bed.up(A, udp(H, 5000, R1, 80)).dropped(DropReason::V6Acl);
     bed.down(udp(R1, 80, *external.ip(), external.port())).dropped(DropReason::NatNoMapping);
     bed.up(B, udp(H, 5000, R1, 80)).to_internet();
     // And welcome again when it is allowed again.
-    bed.aftr.reconfigure(&config("", "", ""), bed.now).expect("again");
+    bed.reconfigure(&config("", "", "")).expect("again");
     bed.up(A, udp(H, 5000, R1, 80)).to_internet();
     assert_eq!(bed.aftr.gauges().softwires, 2, "it has one softwire, as before");
     bed.advance(1000);
@@ -228,16 +229,16 @@ fn homes_of_an_address_that_leaves_the_pool_get_another_at_once() {
     covers("6333-8.1-a");
     let pool =
         |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
-    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    let mut bed = Bed::of_one_worker("", "", &pool("192.0.2.1"));
     let old = bed.open_udp(A, 5000);
-    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    bed.reconfigure(&config("", "", &pool("192.0.2.2"))).expect("pools change");
     let new = bed.open_udp(A, 5000);
     assert_eq!((old.ip().octets()[3], new.ip().octets()[3]), (1, 2));
     bed.open_udp(A, 5001);
     // The old address comes back while its ports are still held: the pairing stays.
     let both =
         "[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"192.0.2.1\", \"192.0.2.2\"]";
-    bed.aftr.reconfigure(&config("", "", both), bed.now).expect("pools change");
+    bed.reconfigure(&config("", "", both)).expect("pools change");
     for port in 6000..6100 {
         assert_eq!(bed.open_udp(A, port).ip(), new.ip());
     }
@@ -250,9 +251,9 @@ fn a_syn_that_waits_for_an_address_that_left_is_forgotten() {
     covers("5382-REQ-4");
     let pool =
         |ip: &str| format!("[[nat.external-ip-address-pool]]\npool-id = 1\nexternal-ip-pool = [\"{ip}\"]");
-    let mut bed = Bed::with("", "", &pool("192.0.2.1"));
+    let mut bed = Bed::of_one_worker("", "", &pool("192.0.2.1"));
     assert_eq!(bed.down(tcp(R1, 80, [192, 0, 2, 1].into(), 2000, SYN)).verdict, Verdict::Hold);
-    bed.aftr.reconfigure(&config("", "", &pool("192.0.2.2")), bed.now).expect("pools change");
+    bed.reconfigure(&config("", "", &pool("192.0.2.2"))).expect("pools change");
     assert!(bed.advance(10).is_empty());
 }
 

@@ -244,7 +244,7 @@ fn tcp_maps_as_udp_does_and_hairpins() {
 #[test]
 fn a_call_to_a_port_of_nobody_is_held_and_then_refused_inside_the_softwire() {
     covers("M22");
-    let mut bed = Bed::new();
+    let mut bed = Bed::of_one_worker("", "", "");
     bed.up(A, udp(H, 5000, [192, 0, 2, 5].into(), 7777)).dropped(DropReason::NatNoMapping);
     assert_eq!(bed.up(A, tcp(H, 5000, [192, 0, 2, 5].into(), 7777, SYN)).verdict, Verdict::Hold);
     bed.assert_no_state();

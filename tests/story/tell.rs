@@ -281,6 +281,7 @@ fn expect_verdict(entry: &Entry, words: &[String]) -> Result<(), String> {
         Verdict::ToInternet => "to-internet",
         Verdict::ToB4 => "to-b4",
         Verdict::Reply => "reply",
+        Verdict::ToWorker(_) => "to-worker",
         Verdict::Hold => "hold",
         Verdict::Drop(_) => "drop",
         Verdict::Reject(_) => "reject",
@@ -297,7 +298,9 @@ fn expect_verdict(entry: &Entry, words: &[String]) -> Result<(), String> {
             }
             &words[2..]
         }
-        Verdict::ToInternet | Verdict::ToB4 | Verdict::Reply | Verdict::Hold => &words[1..],
+        Verdict::ToInternet | Verdict::ToB4 | Verdict::Reply | Verdict::ToWorker(_) | Verdict::Hold => {
+            &words[1..]
+        }
     };
     expect_output(entry, rest)
 }

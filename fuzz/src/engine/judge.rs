@@ -22,8 +22,12 @@ pub(super) struct Fate<'a> {
 
 /// Packets that came, or went on after they were held; and those that left, were dropped or kept: INV-7.
 pub(super) fn balance(counters: &Counters) -> (u64, u64) {
-    let came = counters.from_b4.packets + counters.from_internet.packets + counters.fragments_resumed;
-    let left = counters.to_internet.packets + counters.to_b4.packets + counters.replies.packets;
+    let came = counters.from_b4.packets + counters.from_internet.packets + counters.from_workers.packets;
+    let came = came + counters.fragments_resumed;
+    let left = counters.to_internet.packets
+        + counters.to_b4.packets
+        + counters.to_workers.packets
+        + counters.replies.packets;
     let kept = counters.held + counters.fragments_held + counters.tunnel_errors;
     (came, left + kept + counters.dropped_in_total())
 }

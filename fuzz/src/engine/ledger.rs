@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
-use aftr::engine::{Aftr, DropReason, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol};
+use aftr::engine::{DropReason, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol, Team};
 use aftr_config::Config;
 
 use super::packet;
@@ -122,7 +122,7 @@ impl Ledger {
     }
 
     /// Nobody is refused for want of ports whose own range is not in use (RFC 7422 section 2).
-    pub(super) fn refused(&self, aftr: &Aftr, config: &Config, b4: Ipv6Addr, reason: DropReason) {
+    pub(super) fn refused(&self, aftr: &Team, config: &Config, b4: Ipv6Addr, reason: DropReason) {
         if config.nat.deterministic.is_none() || !matches!(reason, DropReason::NatQuota | DropReason::NatPool)
         {
             return;
@@ -147,7 +147,7 @@ impl Ledger {
     }
 
     /// Every table against every other, and against the ledger.
-    pub(super) fn compare(&self, aftr: &Aftr, config: &Config, now: Instant) {
+    pub(super) fn compare(&self, aftr: &Team, config: &Config, now: Instant) {
         let gauges = aftr.gauges();
         let counted = [self.count_mappings(aftr, config, now), self.count_subscribers(aftr, config)];
         let [(mappings, sessions), (softwires, subscriber_sessions)] = counted;
@@ -169,7 +169,7 @@ impl Ledger {
     }
 
     /// Mappings and their sessions.
-    fn count_mappings(&self, aftr: &Aftr, config: &Config, now: Instant) -> (usize, usize) {
+    fn count_mappings(&self, aftr: &Team, config: &Config, now: Instant) -> (usize, usize) {
         let (mut count, mut sessions) = (0, 0);
         let mut internal = BTreeMap::new();
         for view in aftr.mappings(now) {
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     /// Softwires and sessions of all subscribers.
-    fn count_subscribers(&self, aftr: &Aftr, config: &Config) -> (usize, usize) {
+    fn count_subscribers(&self, aftr: &Team, config: &Config) -> (usize, usize) {
         let (mut softwires, mut sessions, mut sets) = (BTreeMap::new(), 0, BTreeMap::new());
         let mut owned = BTreeMap::<Ipv6Addr, [u32; 3]>::new();
         for record in self.mappings.values() {

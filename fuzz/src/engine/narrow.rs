@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use aftr::engine::{Aftr, Instant, Verdict};
+use aftr::engine::{Instant, Team, Verdict};
 use aftr::wire::Side;
 use aftr_config::Config;
 
@@ -100,7 +100,7 @@ impl Narrow {
     }
 
     /// A softwire that is gone, or that ends elsewhere, has another path.
-    pub(super) fn forget(&mut self, aftr: &Aftr) {
+    pub(super) fn forget(&mut self, aftr: &Team) {
         if !self.paths.is_empty() {
             let alive: Vec<Ipv6Addr> = aftr.subscribers().flat_map(|view| view.softwires).collect();
             self.paths.retain(|b4, _| alive.contains(b4));

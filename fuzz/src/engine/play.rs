@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use aftr::engine::{Aftr, Instant, Seed, TtlBy, Verdict};
+use aftr::engine::{Instant, Seed, Team, TtlBy, Verdict};
 use aftr::wire::{Packet, Side};
 use aftr_config::Config;
 use ipnet::Ipv6Net;
@@ -31,7 +31,7 @@ pub fn engine(data: &[u8]) {
 }
 
 struct Player {
-    aftr: Aftr,
+    aftr: Team,
     config: &'static Config,
     family: u8,
     now: Instant,
@@ -59,7 +59,7 @@ impl Player {
         let start = if story.start % 4 == 3 { u64::from(u32::MAX) - 30_000 } else { 100_000_000 };
         let now = Instant::from_millis(start + u64::from(story.start) * 100);
         Player {
-            aftr: Aftr::new(config, ttl, &Seed::from_number(story.start.into()), now),
+            aftr: Team::new(config, ttl, &Seed::from_number(story.start.into()), now),
             config,
             family: story.scene.0,
             now,
@@ -140,7 +140,7 @@ impl Player {
             verdict[0] = self.aftr.packet(&mut packet, self.now);
         }
         let [verdict] = verdict;
-        let (came, accounted) = judge::balance(self.aftr.counters());
+        let (came, accounted) = judge::balance(&self.aftr.counters());
         assert_eq!(came, accounted, "INV-7: {verdict:?}");
         format!("{verdict:?}").hash(&mut self.digest);
         let mut left = Vec::new();
@@ -224,7 +224,7 @@ impl Player {
             calls += 1;
         }
         self.now = end;
-        let (came, accounted) = judge::balance(self.aftr.counters());
+        let (came, accounted) = judge::balance(&self.aftr.counters());
         assert_eq!(came, accounted, "INV-7: time");
         self.after(None);
     }

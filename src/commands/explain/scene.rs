@@ -7,7 +7,7 @@ use super::admission::untranslated_by;
 use super::packet::{Ends, icmp_class, inside};
 use super::pieces::Whole;
 use crate::engine::{
-    Aftr, Config, Counters, DropReason, Event, Instant, MappingView, Protocol, SubscriberView, TtlBy, Verdict,
+    Config, Counters, DropReason, Event, Instant, MappingView, Protocol, SubscriberView, Team, TtlBy, Verdict,
 };
 use crate::wire::Side;
 use crate::wire::icmpv4::Class;
@@ -23,11 +23,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn of(aftr: &Aftr, now: Instant) -> State {
+    pub(super) fn of(aftr: &Team, now: Instant) -> State {
         State {
             mappings: aftr.mappings(now).collect(),
             subscribers: aftr.subscribers().collect(),
-            counters: aftr.counters().clone(),
+            counters: aftr.counters(),
         }
     }
 

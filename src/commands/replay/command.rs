@@ -142,7 +142,7 @@ impl Report {
             for event in self.events.iter().filter(|_| !self.quiet) {
                 writeln!(self.to, "{}", json::event_json(event)?)?;
             }
-            writeln!(self.to, "{}", json::counters_json(replay.counters())?)?;
+            writeln!(self.to, "{}", json::counters_json(&replay.counters())?)?;
         } else {
             if !self.quiet {
                 writeln!(self.to, "\nEvents")?;
@@ -152,7 +152,7 @@ impl Report {
                 writeln!(self.to)?;
             }
             writeln!(self.to, "Counters")?;
-            self.to.write_all(text::counter_lines(replay.counters()).as_bytes())?;
+            self.to.write_all(text::counter_lines(&replay.counters()).as_bytes())?;
             let live = replay.aftr().mappings(replay.now()).count();
             let time = (replay.now() - Instant::ZERO).as_secs_f64();
             writeln!(

@@ -1,7 +1,7 @@
 //! The engine driven by records: time moves from one to the next, and every timer that is due in between
 //! runs at its own moment.
 
-use crate::engine::{Aftr, Config, Counters, DropReason, Event, Instant, Seed, TtlBy, Verdict};
+use crate::engine::{Config, Counters, DropReason, Event, Instant, Seed, Team, TtlBy, Verdict};
 use crate::wire::{Packet, Side};
 
 /// What made an entry.
@@ -40,9 +40,9 @@ pub struct Entry {
     pub output: Option<(Side, Vec<u8>)>,
 }
 
-/// One run of one engine.
+/// One run of the engines of all workers that the configuration asks for.
 pub struct Replay {
-    aftr: Aftr,
+    aftr: Team,
     now: Instant,
     packets: u64,
     events: Vec<Event>,
@@ -53,7 +53,7 @@ impl Replay {
     #[must_use]
     pub fn new(config: &Config, ttl: TtlBy, seed: &Seed) -> Replay {
         let now = Instant::ZERO;
-        Replay { aftr: Aftr::new(config, ttl, seed, now), now, packets: 0, events: Vec::new() }
+        Replay { aftr: Team::new(config, ttl, seed, now), now, packets: 0, events: Vec::new() }
     }
 
     /// Lets time go by until `at`, then gives the engine a packet. A record that is older than the one
@@ -82,7 +82,7 @@ impl Replay {
         let mut entries = Vec::new();
         while let Some(due) = self.aftr.poll_timeout().filter(|&due| due <= at) {
             self.now = self.now.max(due);
-            let before = self.aftr.counters().clone();
+            let before = self.aftr.counters();
             self.aftr.handle_timeout(self.now);
             entries.extend(self.expired_since(&before));
             self.collect(&mut entries);
@@ -107,15 +107,15 @@ impl Replay {
         std::mem::take(&mut self.events)
     }
 
-    /// The engine, to be looked at.
+    /// The engines, to be looked at.
     #[must_use]
-    pub fn aftr(&self) -> &Aftr {
+    pub fn aftr(&self) -> &Team {
         &self.aftr
     }
 
     /// What it has counted.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> Counters {
         self.aftr.counters()
     }
 

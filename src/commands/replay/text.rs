@@ -73,6 +73,7 @@ pub(in crate::commands) fn verdict_words(verdict: Verdict) -> String {
         Verdict::ToInternet => "to-internet".to_owned(),
         Verdict::ToB4 => "to-b4".to_owned(),
         Verdict::Reply => "reply".to_owned(),
+        Verdict::ToWorker(worker) => format!("to-worker {worker}"),
         Verdict::Hold => "hold".to_owned(),
         Verdict::Drop(reason) => format!("drop {}", reason.name()),
         Verdict::Reject(reason) => format!("reject {}", reason.name()),

@@ -12,6 +12,7 @@ use crate::engine::pass_through;
 use crate::engine::refusal::Refusal;
 use crate::engine::softwire::Tunnel;
 use crate::engine::time::Instant;
+use crate::engine::toward::Toward;
 use crate::engine::translate::rewrite_addresses;
 use crate::engine::transport::Flow;
 use crate::engine::verdict::{DropReason, Verdict};
@@ -104,21 +105,22 @@ fn follow_from_b4(
         if !pass_through::is_of(aftr, &flow, softwire) {
             return Err(DropReason::V4FragNoContext.into());
         }
-        egress::check_external_mtu(aftr, inner)?;
+        egress::check_external_mtu(aftr, inner, Toward::Internet)?;
         aftr.softwires.slab[softwire].from_b4.count(packet.len());
         egress::write_tos(packet, inner.tos);
-        return Ok(aftr.send_to_internet(packet));
+        return Ok(aftr.send_from_b4(packet, Toward::Internet));
     }
     let mapping = aftr
         .mappings
         .find(softwire, flow.protocol, flow.source, flow.source_port)
         .ok_or(DropReason::V4FragNoContext)?;
-    let called = match aftr.pool.find(flow.destination) {
-        None => {
-            egress::check_external_mtu(aftr, inner)?;
+    let toward = aftr.toward(flow.destination);
+    let called = match toward {
+        Toward::Internet | Toward::Worker(_) => {
+            egress::check_external_mtu(aftr, inner, toward)?;
             None
         }
-        Some(address) => {
+        Toward::Address(address) => {
             let place = Place { address, protocol: flow.protocol, port: flow.destination_port };
             let called = aftr.ports.mapping_at(place).ok_or(DropReason::V4FragNoContext)?;
             let softwire = aftr.mappings.slab[called].softwire;
@@ -131,7 +133,7 @@ fn follow_from_b4(
     egress::write_header(packet, inner.tos, ports.identification);
     let Some(called) = called else {
         rewrite_addresses(packet.bytes_mut(), Some(*external.ip()), None);
-        return Ok(aftr.send_to_internet(packet));
+        return Ok(aftr.send_from_b4(packet, toward));
     };
     let internal = aftr.mappings.slab[called].internal();
     rewrite_addresses(packet.bytes_mut(), Some(*external.ip()), Some(*internal.ip()));

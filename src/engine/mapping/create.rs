@@ -129,8 +129,10 @@ impl Aftr {
 
     /// RFC 7422 section 2: the address of a subscriber, and which of its own ranges is the subscriber's.
     fn own_range(&self, b4: Ipv6Addr, own_ranges: u32) -> Option<(u32, u32)> {
+        let softwire = &self.settings.config.softwire;
         let prefix = self.settings.subscriber_prefix(b4);
-        let index = u32::try_from(subscriber_index(&self.settings.config, prefix)?).ok()?;
+        let index = subscriber_index(&softwire.b4_prefixes, softwire.subscriber_mask_v6, prefix)?;
+        let index = u32::try_from(index).ok()?;
         Some((index / own_ranges, index % own_ranges))
     }
 

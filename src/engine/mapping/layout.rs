@@ -5,7 +5,8 @@
 
 use std::ops::RangeInclusive;
 
-use aftr_config::{Config, Nat};
+use aftr_config::Nat;
+use ipnet::Ipv6Net;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Layout {
@@ -66,11 +67,11 @@ impl Layout {
 }
 
 /// RFC 7422 section 2: the place of a subscriber among all that the B4 prefixes can hold.
-pub(in crate::engine) fn subscriber_index(config: &Config, prefix: u128) -> Option<u64> {
-    let host_bits = 128 - u32::from(config.softwire.subscriber_mask_v6);
+pub(in crate::engine) fn subscriber_index(b4_prefixes: &[Ipv6Net], mask: u8, prefix: u128) -> Option<u64> {
+    let host_bits = 128 - u32::from(mask);
     let mut before = 0u128;
-    for net in &config.softwire.b4_prefixes {
-        let count = 1u128.checked_shl(u32::from(config.softwire.subscriber_mask_v6 - net.prefix_len()))?;
+    for net in b4_prefixes {
+        let count = 1u128.checked_shl(u32::from(mask - net.prefix_len()))?;
         if net.contains(&std::net::Ipv6Addr::from(prefix)) {
             let below = (prefix - net.network().to_bits()).checked_shr(host_bits).unwrap_or(0);
             return u64::try_from(before + below).ok();

@@ -9,7 +9,7 @@ mod create;
 mod remove;
 mod statics;
 
-pub(super) use layout::Layout;
-pub(super) use pool::{Pool, addresses_of};
+pub(super) use layout::{Layout, subscriber_index};
+pub(super) use pool::{Pool, addresses_of, every_address};
 pub(super) use ports::{Place, Ports};
 pub(super) use table::Mappings;

@@ -8,6 +8,7 @@ use aftr_config::Config;
 use ipnet::Ipv6Net;
 
 use super::layout::Layout;
+use crate::engine::owners::{Share, WorkerNumber};
 use crate::engine::seed::Random;
 use crate::engine::table::NONE;
 use crate::engine::time::Instant;
@@ -27,6 +28,10 @@ pub(in crate::engine) struct Address {
     pub(in crate::engine) drained: bool,
     /// No longer in the configuration.
     pub(in crate::engine) retired: bool,
+    /// The worker that it belongs to, when it is not this one: it gives nothing here.
+    pub(in crate::engine) other_worker: Option<WorkerNumber>,
+    /// Its port sets; none of another worker's.
+    port_sets: Box<[PortSet]>,
     /// Its place in the group's list of addresses with the same load.
     listed_at: Option<usize>,
 }
@@ -48,6 +53,17 @@ pub(in crate::engine) struct PortSet {
     empty_since: Instant,
 }
 
+impl PortSet {
+    const FREE: PortSet = PortSet {
+        subscriber: NONE,
+        next: NONE,
+        b4: Ipv6Addr::UNSPECIFIED,
+        taken: [0; 3],
+        mappings: 0,
+        empty_since: Instant::ZERO,
+    };
+}
+
 /// What a `[[nat.external-ip-address-pool]]` serves.
 #[derive(Debug)]
 pub(in crate::engine) struct Group {
@@ -65,7 +81,6 @@ pub(in crate::engine) struct Pool {
     pub(in crate::engine) layout: Layout,
     pub(in crate::engine) addresses: Vec<Address>,
     pub(in crate::engine) groups: Vec<Group>,
-    port_sets: Vec<PortSet>,
     /// First address of a run, its last, and the number of the first; sorted.
     ranges: Vec<(u32, u32, u32)>,
     /// Sets that became empty: when they come due, since when, and which.
@@ -73,16 +88,15 @@ pub(in crate::engine) struct Pool {
 }
 
 impl Pool {
-    pub(in crate::engine) fn new(config: &Config) -> Pool {
+    pub(in crate::engine) fn new(config: &Config, share: &Share) -> Pool {
         let mut pool = Pool {
             layout: Layout::new(&config.nat),
             addresses: Vec::new(),
             groups: Vec::new(),
-            port_sets: Vec::new(),
             ranges: Vec::new(),
             emptied: VecDeque::new(),
         };
-        pool.update(config);
+        pool.update(config, share);
         pool
     }
 
@@ -93,7 +107,7 @@ impl Pool {
 
     /// Takes over the pools of a configuration: new addresses are added, missing ones retired, numbers
     /// never change.
-    pub(in crate::engine) fn update(&mut self, config: &Config) {
+    pub(in crate::engine) fn update(&mut self, config: &Config, share: &Share) {
         self.addresses.iter_mut().for_each(|address| address.retired = true);
         self.groups.clear();
         for pool in &config.nat.external_ip_address_pool {
@@ -107,7 +121,7 @@ impl Pool {
                 granted: 0,
             });
             for ip in pool.external_ip_pool.iter().flat_map(every_address) {
-                let number = self.number_of(ip);
+                let number = self.number_of(ip, share);
                 let address = &mut self.addresses[number as usize];
                 address.group = group;
                 address.retired = false;
@@ -122,12 +136,13 @@ impl Pool {
         }
     }
 
-    fn number_of(&mut self, ip: Ipv4Addr) -> u32 {
+    fn number_of(&mut self, ip: Ipv4Addr, share: &Share) -> u32 {
         // The ranges are those of before the update, which is what is asked here.
         if let Some(number) = self.find_any(ip) {
             return number;
         }
-        let sets = self.layout.sets();
+        let other_worker = share.other_owner(ip);
+        let sets = if other_worker.is_none() { self.layout.sets() } else { 0 };
         self.addresses.push(Address {
             ip,
             group: 0,
@@ -135,31 +150,21 @@ impl Pool {
             free_sets: (self.layout.own_ranges()..sets).collect(),
             drained: false,
             retired: false,
+            other_worker,
+            port_sets: vec![PortSet::FREE; sets as usize].into(),
             listed_at: None,
         });
-        let empty = PortSet {
-            subscriber: NONE,
-            next: NONE,
-            b4: Ipv6Addr::UNSPECIFIED,
-            taken: [0; 3],
-            mappings: 0,
-            empty_since: Instant::ZERO,
-        };
-        self.port_sets.resize(self.port_sets.len() + sets as usize, empty);
         self.addresses.len() as u32 - 1
     }
 
     fn count_sets(&mut self, number: u32) {
-        let sets = self.layout.sets();
         let address = &self.addresses[number as usize];
         if address.retired {
             return;
         }
-        let first = (number * sets) as usize;
-        let granted =
-            self.port_sets[first..first + sets as usize].iter().filter(|set| set.subscriber != NONE).count();
+        let granted = address.port_sets.iter().filter(|set| set.subscriber != NONE).count();
         let group = &mut self.groups[address.group];
-        group.sets += u64::from(sets);
+        group.sets += address.port_sets.len() as u64;
         group.granted += granted as u64;
     }
 
@@ -281,7 +286,19 @@ impl Pool {
     }
 
     pub(in crate::engine) fn port_set(&self, id: u32) -> &PortSet {
-        &self.port_sets[id as usize]
+        let (address, set) = self.place(id);
+        &self.addresses[address].port_sets[set]
+    }
+
+    fn port_set_mut(&mut self, id: u32) -> &mut PortSet {
+        let (address, set) = self.place(id);
+        &mut self.addresses[address].port_sets[set]
+    }
+
+    /// The number of its address, and its own among the sets of this address.
+    fn place(&self, id: u32) -> (usize, usize) {
+        let sets = self.layout.sets();
+        ((id / sets) as usize, (id % sets) as usize)
     }
 
     /// Address and ports of a set.
@@ -297,7 +314,7 @@ impl Pool {
 
     /// Gives a set to a subscriber, in front of the sets that it has.
     pub(in crate::engine) fn grant(&mut self, id: u32, subscriber: u32, next: u32, b4: Ipv6Addr) {
-        let set = &mut self.port_sets[id as usize];
+        let set = self.port_set_mut(id);
         debug_assert_eq!(set.subscriber, NONE);
         set.subscriber = subscriber;
         set.next = next;
@@ -326,7 +343,7 @@ impl Pool {
     /// Takes a set back; gives its successor in the subscriber's list.
     pub(in crate::engine) fn release(&mut self, id: u32) {
         let (address, set) = (id / self.layout.sets(), id % self.layout.sets());
-        self.port_sets[id as usize].subscriber = NONE;
+        self.port_set_mut(id).subscriber = NONE;
         self.unlist(address);
         let own = self.is_own_range(id);
         let record = &mut self.addresses[address as usize];
@@ -345,19 +362,19 @@ impl Pool {
     }
 
     pub(in crate::engine) fn set_next(&mut self, id: u32, next: u32) {
-        self.port_sets[id as usize].next = next;
+        self.port_set_mut(id).next = next;
     }
 
     /// A mapping took a port of a set.
     pub(in crate::engine) fn count_mapping(&mut self, id: u32, protocol: Protocol) {
-        let set = &mut self.port_sets[id as usize];
+        let set = self.port_set_mut(id);
         set.taken[protocol as usize] += 1;
         set.mappings += 1;
     }
 
     /// A mapping ended; its port may still be held. An empty set comes due after `wait` seconds.
     pub(in crate::engine) fn uncount_mapping(&mut self, id: u32, now: Instant, wait: u32) {
-        let set = &mut self.port_sets[id as usize];
+        let set = self.port_set_mut(id);
         set.mappings -= 1;
         if set.mappings == 0 {
             set.empty_since = now;
@@ -367,7 +384,7 @@ impl Pool {
 
     /// A port of a set is free again.
     pub(in crate::engine) fn uncount_port(&mut self, id: u32, protocol: Protocol) {
-        self.port_sets[id as usize].taken[protocol as usize] -= 1;
+        self.port_set_mut(id).taken[protocol as usize] -= 1;
     }
 
     /// A set that stayed empty until it came due and has no held port, when there is one.
@@ -377,7 +394,7 @@ impl Pool {
                 return None;
             }
             self.emptied.pop_front();
-            let set = &self.port_sets[id as usize];
+            let set = self.port_set(id);
             let stayed_empty = set.subscriber != NONE && set.mappings == 0 && set.empty_since == since;
             if stayed_empty && set.taken == [0; 3] {
                 return Some(id);
@@ -397,7 +414,7 @@ impl Pool {
 }
 
 /// Every address of a prefix: on the external side none is special (RFC 6888 REQ-3).
-fn every_address(net: &ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
+pub(in crate::engine) fn every_address(net: &ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
     (net.network().to_bits()..=net.broadcast().to_bits()).map(Ipv4Addr::from)
 }
 
