@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
 
 use aftr::io::sys::namespace::NetNamespace;
 use aftr::io::sys::packet_ring::{Extent, ReceiveRing, RingSize, TransmitRing};
-use aftr::io::sys::packet_socket::{Instruction, instruction};
+use aftr::io::sys::packet_socket::{Instruction, found_fanout, instruction, join_fanout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SIZE: RingSize = RingSize { frame: 1554, slots: 128 };
@@ -101,11 +102,10 @@ fn a_fanout_program_splits_exactly() {
             instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 1, 0, 0),
             instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
         ];
-        let mut rings = [0, 1].map(|_| {
-            let ring = ReceiveRing::open(other, libc::ETH_P_ALL as u16, SIZE, &only_experiments()).unwrap();
-            ring.join_fanout(77, &program).unwrap();
-            ring
-        });
+        let mut rings = [0, 1]
+            .map(|_| ReceiveRing::open(other, libc::ETH_P_ALL as u16, SIZE, &only_experiments()).unwrap());
+        let group = found_fanout(rings[0].as_fd(), &program).unwrap();
+        join_fanout(rings[1].as_fd(), group).unwrap();
         let mut transmit = TransmitRing::open(one, SIZE).unwrap();
         (0..100).for_each(|number| assert!(send(&mut transmit, &frame(number, 60))));
         transmit.kick().unwrap();

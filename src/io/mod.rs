@@ -1,6 +1,7 @@
 //! Devices: batches of packets in and out. This layer knows bytes only.
 
 mod device;
+mod steering;
 mod tun;
 mod vnet_header;
 mod segment;
@@ -10,6 +11,8 @@ pub mod packet;
 mod any;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod bpf_machine;
 mod memory;
 mod playback;
 mod capture;
@@ -25,5 +28,6 @@ pub use fault::{Fault, FaultCounters, Faults};
 pub use memory::Memory;
 pub use playback::Playback;
 pub use segment::tcp_pieces;
+pub use steering::Steering;
 pub use sys::tun::Granted;
-pub use tun::Tun;
+pub use tun::{Queues, Tun};

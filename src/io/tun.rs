@@ -12,7 +12,8 @@ use super::coalesce::{Coalescer, Frame};
 use super::device::{Device, DeviceCounters};
 use super::napi;
 use super::segment::Segmenter;
-use super::sys::{self, tun::Granted};
+use super::steering::Steering;
+use super::sys::{self, bpf, tun::Granted};
 use super::vnet_header::{VnetHeader, complete_checksum};
 use crate::wire::{Packet, Side};
 
@@ -25,6 +26,15 @@ pub struct Tun {
     granted: Granted,
     offload: Option<Offload>,
     counters: DeviceCounters,
+}
+
+/// All queues of a tun interface.
+pub struct Queues {
+    /// In the order of the workers.
+    pub queues: Vec<Tun>,
+    /// Why packets come to other queues than those of their owners, by [`bpf::load`] or [`sys::tun::steer`];
+    /// none when the kernel steers, or nobody asked it to.
+    pub not_steered: Option<io::Error>,
 }
 
 struct Offload {
@@ -57,12 +67,33 @@ impl Tun {
         Ok(Tun { queue, granted, offload, counters: DeviceCounters::default() })
     }
 
-    /// Makes the interface with `count` queues, one for each worker. The kernel spreads flows over them.
+    /// Makes the interface with `count` queues, one for each worker, in their order. With `steering` packets come
+    /// to the queue of their owner, if this process may tell the kernel; otherwise the kernel spreads flows
+    /// as it likes, those inside softwires, too.
     ///
     /// # Errors
-    /// As [`Tun::open`].
-    pub fn open_queues(name: &str, count: usize, offload: bool) -> io::Result<Vec<Tun>> {
-        open_all(name, count, offload)
+    /// As [`Tun::open`]; `InvalidInput` when `steering` is for another number of workers.
+    pub fn open_queues(
+        name: &str,
+        count: usize,
+        offload: bool,
+        steering: Option<Steering>,
+    ) -> io::Result<Queues> {
+        if steering.is_some_and(|steering| usize::from(steering.workers) != count) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let queues = open_all(name, count, offload)?;
+        let steering = steering.filter(|_| count > 1);
+        let steered = match (&queues[..], steering) {
+            ([first, ..], Some(steering)) => first.steer(&steering),
+            _ => Ok(()),
+        };
+        Ok(Queues { queues, not_steered: steered.err() })
+    }
+
+    fn steer(&self, steering: &Steering) -> io::Result<()> {
+        let program = bpf::load(&steering.extended())?;
+        sys::tun::steer(self.as_fd(), program.as_fd())
     }
 
     /// What the kernel granted.

@@ -7,38 +7,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::filter::{self, Ours, Purpose};
 use super::large::Large;
+use super::link::{ETHERNET, Link, Port};
 use super::next_hops::{Cache, Hop, Mac, Neighbour, NextHops, Published};
 use crate::io::device::{Device, DeviceCounters};
-use crate::io::sys::packet_ring::{Extent, Frame, ReceiveRing, RingSize, TransmitRing};
-use crate::io::sys::packet_socket;
+use crate::io::steering::Steering;
+use crate::io::sys::packet_ring::{Extent, Frame};
 use crate::io::vnet_header::{VnetHeader, complete_checksum};
 use crate::wire::{Packet, Side};
 
-/// Octets of an Ethernet header.
-const ETHERNET: usize = 14;
-/// Frames that a ring takes before the worker comes.
-const SLOTS: usize = 2048;
 /// Packets that may wait until their neighbour is known.
 const MOST_WAITING: usize = 128;
 /// Rounds that a packet waits for its neighbour at most: the kernel asks for three seconds.
 const PATIENCE: u64 = 1;
-/// How often a busy interface is tried.
-const TRIES: usize = 3;
 /// Octets of the largest packet that local senders and GRO make.
 const LARGEST: usize = 1 << 17;
-
-/// An interface of the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Its number.
-    pub interface: u32,
-    /// The largest packet that it takes, in bytes.
-    pub mtu: u32,
-    /// What is taken from it.
-    pub ours: Ours,
-}
 
 /// What a device asks of whoever speaks to the kernel: the link-layer address of a neighbour. A request that
 /// finds no room is asked again with the next publication.
@@ -58,15 +41,6 @@ pub struct PacketDevice {
     first: usize,
     counters: DeviceCounters,
     receive_dropped: Cell<u64>,
-}
-
-struct Link {
-    interface: u32,
-    own: Mac,
-    receive: ReceiveRing,
-    transmit: TransmitRing,
-    room: usize,
-    is_unsent: bool,
 }
 
 /// A packet whose neighbour is not known yet.
@@ -93,6 +67,42 @@ impl PacketDevice {
         if b4 != internet {
             links.push(Link::open(internet)?);
         }
+        PacketDevice::of(links, published, wanted)
+    }
+
+    /// Opens `count` devices at the same interfaces, one for each worker, in their order. Each frame comes to
+    /// one of them: that of its owner, or where the kernel does not steer ([`PacketDevice::not_steered`]) the
+    /// first.
+    ///
+    /// # Errors
+    /// As [`PacketDevice::open`]; `InvalidInput` unless `steering` is for `count` workers.
+    pub fn open_all(
+        b4: &Port,
+        internet: &Port,
+        published: &Arc<Published>,
+        wanted: &Wanted,
+        steering: Steering,
+        count: usize,
+    ) -> io::Result<Vec<PacketDevice>> {
+        if usize::from(steering.workers) != count {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if count == 1 {
+            return Ok(vec![PacketDevice::open(b4, internet, Arc::clone(published), wanted.clone())?]);
+        }
+        let first = Link::open_all(b4, steering)?;
+        let mut second = if b4 == internet { Vec::new() } else { Link::open_all(internet, steering)? };
+        let mut second = second.drain(..);
+        first
+            .into_iter()
+            .map(|link| {
+                let links = std::iter::once(link).chain(second.next()).collect();
+                PacketDevice::of(links, Arc::clone(published), wanted.clone())
+            })
+            .collect()
+    }
+
+    fn of(links: Vec<Link>, published: Arc<Published>, wanted: Wanted) -> io::Result<PacketDevice> {
         let (number, next_hops) = (published.number(), published.current());
         let mut device = PacketDevice {
             links,
@@ -112,7 +122,8 @@ impl PacketDevice {
         Ok(device)
     }
 
-    /// The sockets of the receive rings, in the order of the ports, for a filter that changes.
+    /// The sockets of the receive rings, in the order of the ports, for a filter that changes: it must be set
+    /// at those of every worker.
     ///
     /// # Errors
     /// When there are too many descriptors.
@@ -120,12 +131,11 @@ impl PacketDevice {
         self.links.iter().map(|link| link.receive.socket()).collect()
     }
 
-    /// Makes the device one of several of a fanout group: `groups` has one number for each interface.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub fn join_fanout(&self, groups: [u16; 2], program: &[packet_socket::Instruction]) -> io::Result<()> {
-        self.links.iter().zip(groups).try_for_each(|(link, group)| link.receive.join_fanout(group, program))
+    /// Why the first worker receives what belongs to this one; none when the kernel steers, or nobody asked it
+    /// to.
+    #[must_use]
+    pub fn not_steered(&self) -> Option<&io::Error> {
+        self.links.iter().find_map(|link| link.not_steered.as_ref())
     }
 
     fn receive_from(&mut self, at: usize, batch: &mut [Packet]) -> io::Result<usize> {
@@ -316,42 +326,6 @@ fn take(frame: &Frame<'_>, packet: &mut Packet, large: &mut Large) -> Taken {
     }
     packet.received(bytes.len(), side);
     Taken::Packet
-}
-
-impl Link {
-    fn open(port: &Port) -> io::Result<Link> {
-        let program = filter::program(&port.ours, Purpose::Take).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "more prefixes than a filter of the kernel takes")
-        })?;
-        let room = port.mtu as usize;
-        let size = RingSize { frame: ETHERNET + room, slots: SLOTS };
-        Ok(Link {
-            interface: port.interface,
-            own: [0; 6],
-            receive: ReceiveRing::open(port.interface, libc::ETH_P_ALL as u16, size, &program)?,
-            transmit: TransmitRing::open(port.interface, size)?,
-            room,
-            is_unsent: false,
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        for _ in 0..TRIES {
-            match self.transmit.kick() {
-                Ok(()) => {
-                    self.is_unsent = false;
-                    return Ok(());
-                }
-                // What the interface cannot take now stays in the ring for the next time.
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => {}
-                    Some(libc::ENETDOWN) => return Ok(()),
-                    _ => return Err(error),
-                },
-            }
-        }
-        Ok(())
-    }
 }
 
 impl AsFd for PacketDevice {

@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 use libc::{
-    BPF_A, BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD,
-    BPF_RET, BPF_W,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET,
+    BPF_W,
 };
 
 use crate::io::sys::packet_socket::{Instruction, instruction};
@@ -70,40 +70,6 @@ pub fn program(ours: &Ours, purpose: Purpose) -> Option<Vec<Instruction>> {
     }
     program.leave();
     (program.instructions.len() <= MOST).then_some(program.instructions)
-}
-
-/// The program that gives a frame from a B4 to one of `count` sockets by the first `mask` bits of its source,
-/// and one from the Internet by its destination address: all of one subscriber, and of one external address,
-/// to the same.
-#[must_use]
-pub fn by_subscriber(mask: u8, count: u32) -> Vec<Instruction> {
-    let mut program = Program { instructions: Vec::new(), matched: 0, other: 0 };
-    let words = (0..4).filter(|word| word * 32 < u32::from(mask));
-    let mut ipv6 = vec![
-        instruction(BPF_LD | libc::BPF_IMM, 0, 0, 0),
-        instruction(libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0),
-    ];
-    for word in words {
-        let bits = (u32::from(mask) - word * 32).min(32);
-        ipv6.extend([
-            instruction(BPF_LD | BPF_W | BPF_ABS, net(8 + word * 4), 0, 0),
-            instruction(BPF_ALU | BPF_AND | BPF_K, u32::MAX << (32 - bits), 0, 0),
-            instruction(BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0, 0, 0),
-            // A prime multiplier carries the lower bits up; only the upper half is used.
-            instruction(BPF_ALU | libc::BPF_MUL | BPF_K, 0x9e37_79b1, 0, 0),
-            instruction(libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0),
-        ]);
-    }
-    ipv6.push(instruction(BPF_ALU | libc::BPF_RSH | BPF_K, 16, 0, 0));
-    ipv6.push(instruction(BPF_ALU | libc::BPF_MOD | BPF_K, count.max(1), 0, 0));
-    ipv6.push(instruction(BPF_RET | BPF_A, 0, 0, 0));
-    program.load(BPF_H, ancillary(libc::SKF_AD_PROTOCOL));
-    program.push(BPF_JMP | BPF_JEQ | BPF_K, libc::ETH_P_IPV6.cast_unsigned(), 0, ipv6.len() as u8);
-    program.instructions.extend(ipv6);
-    program.load(BPF_W, net(16));
-    program.push(BPF_ALU | libc::BPF_MOD | BPF_K, count.max(1), 0, 0);
-    program.push(BPF_RET | BPF_A, 0, 0, 0);
-    program.instructions
 }
 
 struct Program {
@@ -184,75 +150,13 @@ fn ancillary(field: i32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::bpf_machine::{Seen, run_classic};
     use crate::wire::ipv6::Ipv6;
     use zerocopy::IntoBytes;
 
     const AFTR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, 1);
     const SECOND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, 2);
     const B4: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb4, 7, 0, 0, 0, 1);
-
-    /// A frame as a program sees it.
-    struct Seen<'a> {
-        kind: u8,
-        vlan: bool,
-        protocol: i32,
-        packet: &'a [u8],
-    }
-
-    /// The machine of the kernel, as far as these programs use it (filter.rst).
-    fn run(program: &[Instruction], seen: &Seen<'_>) -> u32 {
-        let (mut a, mut x, mut at) = (0u32, 0u32, 0usize);
-        loop {
-            let Instruction { code, jt, jf, k } = program[at];
-            at += 1;
-            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
-            let code = u32::from(code);
-            match code & 7 {
-                BPF_LD if code == BPF_LD | libc::BPF_IMM => a = k,
-                BPF_LD => match load(seen, k, code & 0x18) {
-                    Some(value) => a = value,
-                    None => return 0,
-                },
-                BPF_ALU => {
-                    let operand = if code & libc::BPF_X != 0 { x } else { k };
-                    a = match code & 0xf0 {
-                        BPF_AND => a & operand,
-                        libc::BPF_XOR => a ^ operand,
-                        libc::BPF_MUL => a.wrapping_mul(operand),
-                        libc::BPF_RSH => a >> operand,
-                        libc::BPF_MOD => a % operand,
-                        other => panic!("operation {other:x}"),
-                    };
-                }
-                BPF_JMP => {
-                    at += match code & 0xf0 {
-                        libc::BPF_JA => k as usize,
-                        BPF_JEQ => jump(a == k),
-                        BPF_JGE => jump(a >= k),
-                        BPF_JGT => jump(a > k),
-                        other => panic!("jump {other:x}"),
-                    }
-                }
-                BPF_RET => return if code & 0x18 == BPF_A { a } else { k },
-                libc::BPF_MISC => x = a,
-                other => panic!("class {other:x}"),
-            }
-        }
-    }
-
-    fn load(seen: &Seen<'_>, at: u32, size: u32) -> Option<u32> {
-        if at.cast_signed() >= libc::SKF_AD_OFF {
-            return Some(match at.cast_signed() - libc::SKF_AD_OFF {
-                libc::SKF_AD_PKTTYPE => seen.kind.into(),
-                libc::SKF_AD_VLAN_TAG_PRESENT => seen.vlan.into(),
-                _ => seen.protocol.cast_unsigned(),
-            });
-        }
-        let at = at.wrapping_sub(libc::SKF_NET_OFF.cast_unsigned()) as usize;
-        let length = if size == BPF_B { 1 } else { 4 };
-        let bytes = seen.packet.get(at..at + length)?;
-        Some(bytes.iter().fold(0, |sum, &byte| sum << 8 | u32::from(byte)))
-    }
 
     fn ours() -> Ours {
         Ours {
@@ -263,8 +167,8 @@ mod tests {
     }
 
     fn takes(seen: &Seen<'_>) -> bool {
-        let taken = run(&program(&ours(), Purpose::Take).unwrap(), seen);
-        let dropped = run(&program(&ours(), Purpose::Drop).unwrap(), seen);
+        let taken = run_classic(&program(&ours(), Purpose::Take).unwrap(), seen);
+        let dropped = run_classic(&program(&ours(), Purpose::Drop).unwrap(), seen);
         assert!(matches!((taken, dropped), (u32::MAX, 2) | (0, u32::MAX)), "{taken} {dropped}");
         taken != 0
     }
@@ -311,24 +215,6 @@ mod tests {
         assert!(seen(0, false, libc::ETH_P_IP));
         assert!(!seen(3, false, libc::ETH_P_IP) && !seen(1, false, libc::ETH_P_IP));
         assert!(!seen(0, true, libc::ETH_P_IP) && !seen(0, false, libc::ETH_P_ARP));
-    }
-
-    #[test]
-    fn a_subscriber_has_one_socket_and_all_sockets_have_subscribers() {
-        let program = by_subscriber(56, 4);
-        let socket = |bits: u128| {
-            let source = Ipv6Addr::from_bits(u128::from_be_bytes(B4.octets()) ^ bits);
-            let packet = Ipv6::new(source, AFTR, 4, 20, 64, 0, 0);
-            run(
-                &program,
-                &Seen { kind: 0, vlan: false, protocol: libc::ETH_P_IPV6, packet: packet.as_bytes() },
-            )
-        };
-        for subscriber in 0..64u128 {
-            assert_eq!(socket(subscriber << 72), socket(subscriber << 72 | 0xff << 64 | 0xffff));
-        }
-        let used: std::collections::BTreeSet<u32> = (0..64).map(|number| socket(number << 72)).collect();
-        assert_eq!(used.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]

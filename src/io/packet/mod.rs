@@ -8,8 +8,10 @@ pub mod filter;
 mod next_hops;
 mod large;
 mod proxy;
+mod link;
 mod device;
 
-pub use device::{PacketDevice, Port, Wanted};
+pub use device::{PacketDevice, Wanted};
+pub use link::Port;
 pub use next_hops::{Hop, Mac, Neighbour, NextHops, Published, Routes, Via, Ways};
 pub use proxy::Proxy;

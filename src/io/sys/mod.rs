@@ -1,5 +1,6 @@
 //! System calls that the compiler cannot check: nothing else in this crate is `unsafe`.
 
+pub mod bpf;
 pub mod namespace;
 pub mod packet_ring;
 pub mod packet_socket;

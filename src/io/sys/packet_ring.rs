@@ -82,6 +82,16 @@ impl ReceiveRing {
         size: RingSize,
         filter: &[Instruction],
     ) -> io::Result<ReceiveRing> {
+        let ring = ReceiveRing::open_unbound(size, filter)?;
+        packet_socket::bind(ring.as_fd(), interface, protocol)?;
+        Ok(ring)
+    }
+
+    /// Opens a ring that receives nothing until its socket is bound.
+    ///
+    /// # Errors
+    /// As [`ReceiveRing::open`].
+    pub fn open_unbound(size: RingSize, filter: &[Instruction]) -> io::Result<ReceiveRing> {
         let socket = packet_socket::open()?;
         packet_socket::set_filter(socket.as_fd(), filter)?;
         set(socket.as_fd(), libc::PACKET_VNET_HDR, &1i32)?;
@@ -89,16 +99,7 @@ impl ReceiveRing {
         // A frame that is larger than its slot is queued whole besides.
         set(socket.as_fd(), libc::PACKET_COPY_THRESH, &1i32)?;
         let memory = Memory::map(socket.as_fd(), libc::PACKET_RX_RING, size)?;
-        packet_socket::bind(socket.as_fd(), interface, protocol)?;
         Ok(ReceiveRing { socket, memory, next: 0 })
-    }
-
-    /// Shares what comes among several rings: see [`packet_socket::join_fanout`].
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub fn join_fanout(&self, group: u16, program: &[Instruction]) -> io::Result<()> {
-        packet_socket::join_fanout(self.as_fd(), group, program)
     }
 
     /// The oldest frame, until [`ReceiveRing::release`]; none when none waits.

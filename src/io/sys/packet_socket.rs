@@ -57,16 +57,30 @@ pub fn set_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result
     set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
 }
 
-/// Makes the socket one of the group `group` of this network namespace; `program` gives each frame to the
-/// socket of the number that it returns, in the order that they joined. All must be bound alike before.
+/// Makes a group of which the socket is the first member, and says the group's number, which no other group of
+/// this network namespace has. `program` gives each frame to the member of the number that it returns, modulo
+/// their count.
 ///
 /// # Errors
-/// As the kernel says.
-pub fn join_fanout(socket: BorrowedFd<'_>, group: u16, program: &[Instruction]) -> io::Result<()> {
-    let flags = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
-    set(socket, libc::PACKET_FANOUT, &(u32::from(group) | flags << 16))?;
-    set_program(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, program)
+/// `InvalidInput` for a socket that is not bound, before Linux 6.13 for one whose interface is down, and before
+/// Linux 4.12.
+pub fn found_fanout(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<u16> {
+    let flags = FANOUT | libc::PACKET_FANOUT_FLAG_UNIQUEID;
+    set(socket, libc::PACKET_FANOUT, &(flags << 16))?;
+    set_program(socket, libc::SOL_PACKET, libc::PACKET_FANOUT_DATA, program)?;
+    Ok(get::<u32>(socket, libc::PACKET_FANOUT, 0)? as u16)
 }
+
+/// Makes the socket the next member of `group`, whose members must all be bound alike. They are numbered in the
+/// order that they joined; after their interface was down, in the order that they were opened.
+///
+/// # Errors
+/// As [`found_fanout`]; `StorageFull` when there are 256.
+pub fn join_fanout(socket: BorrowedFd<'_>, group: u16) -> io::Result<()> {
+    set(socket, libc::PACKET_FANOUT, &(u32::from(group) | FANOUT << 16))
+}
+
+const FANOUT: u32 = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
 
 /// Receives frames to a multicast address of the link, for as long as the socket is open.
 ///
@@ -88,24 +102,23 @@ pub fn join_multicast(socket: BorrowedFd<'_>, interface: u32, address: [u8; 6]) 
 /// # Errors
 /// As the kernel says.
 pub fn take_losses(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut length = size_of_val(&statistics) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, which is what `statistics` has.
-    check(unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_STATISTICS,
-            (&raw mut statistics).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(u64::from(statistics.tp_drops))
+    let nothing = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    Ok(u64::from(get(socket, libc::PACKET_STATISTICS, nothing)?.tp_drops))
 }
 
 /// Sets an option of packet sockets.
 pub(super) fn set<T: Copy>(socket: BorrowedFd<'_>, name: i32, value: &T) -> io::Result<()> {
     set_option(socket, libc::SOL_PACKET, name, value)
+}
+
+/// Reads an option of packet sockets, all of whose bits mean something.
+fn get<T: Copy>(socket: BorrowedFd<'_>, name: i32, mut value: T) -> io::Result<T> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    let (socket, to) = (socket.as_raw_fd(), (&raw mut value).cast());
+    // SAFETY: the kernel writes at most `length` bytes, which is what `value` has, and options are numbers,
+    // or are made of them.
+    check(unsafe { libc::getsockopt(socket, libc::SOL_PACKET, name, to, &raw mut length) })?;
+    Ok(value)
 }
 
 fn set_program(socket: BorrowedFd<'_>, level: i32, name: i32, program: &[Instruction]) -> io::Result<()> {

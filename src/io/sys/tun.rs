@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// What a queue can do.
@@ -48,6 +48,16 @@ pub fn open(name: &str, several_queues: bool, wanted: Granted) -> io::Result<Own
     Ok(file.into())
 }
 
+/// Makes `program`, a socket filter, choose the queue of each packet that the interface of `queue` hands over:
+/// its result is the number of the queue, in the order that they were opened, modulo their count. The program
+/// sees a packet from its IP header on, whatever the queues have in front of it.
+///
+/// # Errors
+/// `InvalidInput` for a descriptor that is no such program, and before Linux 4.16.
+pub fn steer(queue: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    set_number(queue, libc::TUNSETSTEERINGEBPF, program.as_raw_fd())
+}
+
 fn attach(name: &str, several_queues: bool, more_flags: libc::c_int) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
@@ -75,9 +85,9 @@ fn attach(name: &str, several_queues: bool, more_flags: libc::c_int) -> io::Resu
     Ok(file)
 }
 
-fn set_number(file: &File, request: libc::Ioctl, number: libc::c_int) -> io::Result<()> {
+fn set_number(file: impl AsFd, request: libc::Ioctl, number: libc::c_int) -> io::Result<()> {
     // SAFETY: the requests that this is called with read one `int`, which lives until the call returns.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, &raw const number) };
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), request, &raw const number) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
