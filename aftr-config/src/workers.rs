@@ -95,7 +95,9 @@ pub(crate) fn advise(config: &Config, advice: &mut Vec<String>) {
     let workers = config.dataplane.workers;
     for pool in &config.nat.external_ip_address_pool {
         let addresses = pool.external_ip_pool.iter().flat_map(|net| {
-            (net.network().to_bits()..=net.broadcast().to_bits()).take(usize::from(workers)).map(Ipv4Addr::from)
+            (net.network().to_bits()..=net.broadcast().to_bits())
+                .take(usize::from(workers))
+                .map(Ipv4Addr::from)
         });
         let serve: BTreeSet<u16> = addresses.map(|address| worker_of_address(address, workers)).collect();
         if serve.len() < usize::from(workers) {

@@ -7,36 +7,42 @@ use super::host::Host;
 use super::packet_host::PacketHost;
 use super::start_error::StartError;
 use super::wake::Wake;
-use crate::engine::Config;
-use crate::io::AnyDevice;
+use crate::engine::{Config, Owners};
+use crate::io::{AnyDevice, Steering};
 
-/// What was set up outside the worker.
+/// What was set up outside the workers.
 pub(super) enum DataPlane {
     Tun(Host),
     Packet(Box<PacketHost>),
 }
 
 impl DataPlane {
-    /// Opens the device of `config` in the network namespace of this thread.
-    pub(super) fn set_up(config: &Config) -> Result<(DataPlane, AnyDevice), StartError> {
+    /// Opens the device of `config` in the network namespace of this thread, once for each worker.
+    pub(super) fn set_up(
+        config: &Config,
+        owners: &Owners,
+    ) -> Result<(DataPlane, Vec<AnyDevice>), StartError> {
+        let steering = Steering { key: owners.key(), mask: owners.mask_length(), workers: owners.workers() };
         match config.dataplane.device {
             DeviceKind::Tun => {
-                let (host, tun) = Host::set_up(config)?;
-                Ok((DataPlane::Tun(host), AnyDevice::Tun(Box::new(tun))))
+                let (host, queues) = Host::set_up(config, steering)?;
+                let devices = queues.into_iter().map(|tun| AnyDevice::Tun(Box::new(tun)));
+                Ok((DataPlane::Tun(host), devices.collect()))
             }
             DeviceKind::Packet => {
-                let (host, device) = PacketHost::set_up(config)?;
-                Ok((DataPlane::Packet(Box::new(host)), AnyDevice::Packet(Box::new(device))))
+                let (host, devices) = PacketHost::set_up(config, steering)?;
+                let devices = devices.into_iter().map(|device| AnyDevice::Packet(Box::new(device)));
+                Ok((DataPlane::Packet(Box::new(host)), devices.collect()))
             }
         }
     }
 
-    /// Starts what runs beside the worker, which `wake` wakes; its threads have the capabilities that the
+    /// Starts what runs beside the workers, which `wakes` wake; its threads have the capabilities that the
     /// calling one has now.
-    pub(super) fn start(&mut self, wake: &Wake, clock: Clock) -> Result<(), StartError> {
+    pub(super) fn start(&mut self, wakes: &[Wake], clock: Clock) -> Result<(), StartError> {
         match self {
             DataPlane::Tun(_) => Ok(()),
-            DataPlane::Packet(host) => host.start(wake, clock),
+            DataPlane::Packet(host) => host.start(wakes, clock),
         }
     }
 

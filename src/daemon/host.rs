@@ -16,7 +16,7 @@ use super::privileges;
 use super::start_error::StartError;
 use super::sysctl;
 use crate::engine::Config;
-use crate::io::Tun;
+use crate::io::{Queues, Steering, Tun};
 
 /// Packets that may wait for the worker. A tun loses what comes on top, and its 500 are less than a
 /// millisecond of small packets; these are 4 ms of them, and 20 ms of large ones at 1.2 Gbit/s.
@@ -31,10 +31,18 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Makes the tun of `config` in the network namespace of this thread, brings it up and routes the
-    /// AFTR's addresses to it.
-    pub(super) fn set_up(config: &Config) -> Result<(Host, Tun), StartError> {
-        let tun = open_tun(&config.dataplane.interface, config.dataplane.offload)?;
+    /// Makes the tun of `config` in the network namespace of this thread, with a queue for each worker,
+    /// brings it up and routes the AFTR's addresses to it.
+    pub(super) fn set_up(config: &Config, steering: Steering) -> Result<(Host, Vec<Tun>), StartError> {
+        let Queues { queues, not_steered } =
+            open_tun(&config.dataplane.interface, config.dataplane.offload, steering)?;
+        if let Some(error) = not_steered {
+            tracing::warn!(
+                %error,
+                "the kernel gives packets to any worker, which costs time: it lacks TUNSETSTEERINGEBPF, or this \
+                 process the right to load a program (CAP_BPF)"
+            );
+        }
         let netlink = Netlink::open().map_err(refused("cannot speak to the kernel by netlink"))?;
         check_local_addresses(config, &netlink)?;
         let mut host = Host {
@@ -57,11 +65,12 @@ impl Host {
         tracing::info!(
             interface = %host.interface,
             mtu = host.mtu,
-            tun = ?tun.granted(),
+            tun = ?queues.first().map(Tun::granted),
+            queues = queues.len(),
             routes = %host.routes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "),
             "tun is up"
         );
-        Ok((host, tun))
+        Ok((host, queues))
     }
 
     /// Adds what a changed configuration needs more; all of it or nothing.
@@ -133,7 +142,7 @@ fn mtu(config: &Config) -> u32 {
     u32::from(config.softwire.access_mtu.max(config.nat.external_mtu))
 }
 
-fn open_tun(interface: &str, offload: bool) -> Result<Tun, StartError> {
+fn open_tun(interface: &str, offload: bool, steering: Steering) -> Result<Queues, StartError> {
     match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -145,7 +154,7 @@ fn open_tun(interface: &str, offload: bool) -> Result<Tun, StartError> {
         }
         Err(error) => return Err(StartError::NoTun(error)),
     }
-    Tun::open(interface, offload).map_err(|error| {
+    Tun::open_queues(interface, steering.workers.into(), offload, Some(steering)).map_err(|error| {
         if error.kind() == ErrorKind::PermissionDenied {
             StartError::NoPermission
         } else {

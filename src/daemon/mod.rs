@@ -1,11 +1,13 @@
-//! The daemon around the engine: devices, routes, the worker, the clock, signals and logs.
+//! The daemon around the engine: devices, routes, workers, the clock, signals and logs.
 //!
-//! [`Daemon`] is the part that `aftr run` and `aftr lab` share: it opens the device, makes the
-//! kernel leave the AFTR's addresses to it and gives it to a worker. [`supervise`] is what only a service needs: signals,
-//! reload, the service manager, a status line.
+//! [`Daemon`] is the part that `aftr run` and `aftr lab` share: it opens the device once for each worker,
+//! makes the kernel leave the AFTR's addresses to it and starts the workers. [`supervise`] is what only a
+//! service needs: signals, reload, the service manager, a status line.
 
 mod clock;
 mod worker;
+mod workers;
+mod exchange;
 mod wake;
 mod request;
 mod service;
@@ -32,7 +34,8 @@ pub use load::{LoadError, load};
 pub use logging::{LogFormat, start_logging};
 pub use netlink::{Link, Netlink};
 pub use request::{Losses, Snapshot};
-pub use service::{Daemon, NoAnswer, Options, ReloadError};
+pub use service::{Daemon, Options, ReloadError};
 pub use start_error::StartError;
 pub use supervise::supervise;
 pub use sysctl::Sysctl;
+pub use workers::NoAnswer;

@@ -41,7 +41,7 @@ pub(super) struct Watch {
     pub(super) tables: Tables,
     pub(super) published: Arc<Published>,
     pub(super) wanted: Receiver<Neighbour>,
-    pub(super) wake: Wake,
+    pub(super) wakes: Vec<Wake>,
     pub(super) clock: Clock,
 }
 
@@ -167,7 +167,7 @@ impl Watch {
             tracing::warn!(%error, "the kernel's routes or neighbours cannot be read; the old ones are used");
         }
         self.published.publish(Arc::new(self.tables.next_hops()));
-        self.wake.ring();
+        self.wakes.iter().for_each(Wake::ring);
     }
 
     async fn read(&mut self, handle: &Handle, changes: Changes) -> Result<(), Error> {

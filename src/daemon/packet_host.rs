@@ -22,6 +22,7 @@ use super::proxies::Proxies;
 use super::start_error::StartError;
 use super::wake::Wake;
 use crate::engine::Config;
+use crate::io::Steering;
 use crate::io::packet::filter::{Ours, Purpose, program};
 use crate::io::packet::{Neighbour, PacketDevice, Port, Proxy, Published};
 use crate::io::sys::packet_socket;
@@ -32,9 +33,9 @@ const MOST_WANTED: usize = 256;
 /// The host's side of the data plane. What it set up goes when it is dropped.
 pub(super) struct PacketHost {
     netlink: Netlink,
-    /// The interface of the B4s, and that of the Internet when it is another one; each with the socket of its
-    /// ring.
-    links: Vec<(Link, OwnedFd)>,
+    /// The interface of the B4s, and that of the Internet when it is another one; each with the sockets of its
+    /// rings.
+    links: Vec<(Link, Vec<OwnedFd>)>,
     routes: BTreeSet<IpNet>,
     has_filters: bool,
     neighbours: Option<Neighbours>,
@@ -53,7 +54,10 @@ struct ToWatch {
 impl PacketHost {
     /// Opens the device of `config` in the network namespace of this thread, and sees to it that the kernel
     /// leaves its packets alone.
-    pub(super) fn set_up(config: &Config) -> Result<(PacketHost, PacketDevice), StartError> {
+    pub(super) fn set_up(
+        config: &Config,
+        steering: Steering,
+    ) -> Result<(PacketHost, Vec<PacketDevice>), StartError> {
         let netlink = Netlink::open().map_err(refused("cannot speak to the kernel by netlink"))?;
         let links = find_links(config, &netlink)?;
         check_local_addresses(config, &netlink)?;
@@ -66,8 +70,13 @@ impl PacketHost {
         let (ask, wanted) = tokio::sync::mpsc::channel(MOST_WANTED);
         let ports = ports(config, &links);
         let (first, last) = (&ports[0], &ports[ports.len() - 1]);
-        let device = PacketDevice::open(first, last, Arc::clone(&published), ask).map_err(open_error)?;
-        let sockets = device.sockets().map_err(refused("cannot keep the sockets"))?;
+        let count = usize::from(steering.workers);
+        let devices = PacketDevice::open_all(first, last, &published, &ask, steering, count);
+        let devices = devices.map_err(open_error)?;
+        if let Some(error) = devices.iter().find_map(PacketDevice::not_steered) {
+            tracing::warn!(%error, "the kernel gives packets to the first worker, which costs time");
+        }
+        let sockets = sockets(&devices).map_err(refused("cannot keep the sockets"))?;
         let proxies = if config.dataplane.proxy_neighbours {
             open_proxies(&ports).map_err(refused("cannot answer ARP and ND"))?
         } else {
@@ -87,19 +96,19 @@ impl PacketHost {
         for (link, _) in &host.links {
             tracing::info!(interface = %link.name, mtu = link.mtu, "taking packets from the interface");
         }
-        Ok((host, device))
+        Ok((host, devices))
     }
 
-    /// Starts what runs beside the worker, in the network namespace and with the capabilities of this thread.
-    pub(super) fn start(&mut self, wake: &Wake, clock: Clock) -> Result<(), StartError> {
+    /// Starts what runs beside the workers, in the network namespace and with the capabilities of this thread.
+    pub(super) fn start(&mut self, wakes: &[Wake], clock: Clock) -> Result<(), StartError> {
         let Some(ToWatch { tables, published, wanted, proxies }) = self.watch.take() else { return Ok(()) };
         let interfaces = self.links.iter().map(|(link, _)| link.number).collect();
-        let wake = wake.clone();
+        let wakes = wakes.to_vec();
         if !proxies.is_empty() {
             let started = Proxies::start(proxies, Arc::clone(&published));
             self.proxies = Some(started.map_err(refused("cannot answer ARP and ND"))?);
         }
-        let watch = Watch { interfaces, tables, published, wanted, wake, clock };
+        let watch = Watch { interfaces, tables, published, wanted, wakes, clock };
         self.neighbours =
             Some(Neighbours::start(watch).map_err(refused("cannot watch routes and neighbours"))?);
         Ok(())
@@ -128,9 +137,11 @@ impl PacketHost {
     /// still has the routes.
     fn set_filters(&mut self, config: &Config) {
         let links: Vec<Link> = self.links.iter().map(|(link, _)| link.clone()).collect();
-        for ((link, socket), port) in self.links.iter().zip(ports(config, &links)) {
+        for ((link, sockets), port) in self.links.iter().zip(ports(config, &links)) {
             let taken = program(&port.ours, Purpose::Take).ok_or(ErrorKind::InvalidInput.into());
-            let taken = taken.and_then(|program| packet_socket::set_filter(socket.as_fd(), &program));
+            let taken = taken.and_then(|program| {
+                sockets.iter().try_for_each(|socket| packet_socket::set_filter(socket.as_fd(), &program))
+            });
             if let Err(error) = taken {
                 tracing::error!(interface = %link.name, %error, "the ring keeps its old filter");
             }
@@ -262,6 +273,20 @@ fn ports(config: &Config, links: &[Link]) -> Vec<Port> {
 
 fn open_proxies(ports: &[Port]) -> io::Result<Vec<(u32, Proxy)>> {
     ports.iter().map(|port| Ok((port.interface, Proxy::open(port.interface, port.ours.clone())?))).collect()
+}
+
+/// The sockets of each interface, of all devices.
+fn sockets(devices: &[PacketDevice]) -> io::Result<Vec<Vec<OwnedFd>>> {
+    let mut all: Vec<Vec<OwnedFd>> = Vec::new();
+    for device in devices {
+        for (at, socket) in device.sockets()?.into_iter().enumerate() {
+            match all.get_mut(at) {
+                Some(sockets) => sockets.push(socket),
+                None => all.push(vec![socket]),
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn open_error(error: io::Error) -> StartError {

@@ -20,7 +20,7 @@ pub(super) enum Request {
     Stop,
 }
 
-/// A worker at one moment.
+/// A worker at one moment, or all of them.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// When, on the daemon's clock.
@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub gauges: Gauges,
     /// What the worker counted since the start.
     pub losses: Losses,
+    /// Packets that the kernel gave to another worker than the one whose they are. Many of them: the kernel does
+    /// not steer.
+    pub strays: u64,
     /// What its device counted since the start.
     pub device: DeviceCounters,
 }
@@ -42,4 +45,24 @@ pub struct Losses {
     pub unsent: u64,
     /// Events that their reader was too slow for.
     pub events: u64,
+    /// Packets that one worker had for another, faster than this one took them.
+    pub between_workers: u64,
+}
+
+impl Snapshot {
+    /// All workers together.
+    pub(super) fn of_all(workers: Vec<Snapshot>) -> Option<Snapshot> {
+        workers.into_iter().reduce(|sum, one| Snapshot {
+            at: sum.at.max(one.at),
+            counters: [sum.counters, one.counters].iter().sum(),
+            gauges: [sum.gauges, one.gauges].into_iter().sum(),
+            losses: Losses {
+                unsent: sum.losses.unsent + one.losses.unsent,
+                events: sum.losses.events + one.losses.events,
+                between_workers: sum.losses.between_workers + one.losses.between_workers,
+            },
+            strays: sum.strays + one.strays,
+            device: sum.device.plus(&one.device),
+        })
+    }
 }

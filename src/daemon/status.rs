@@ -33,6 +33,8 @@ impl Status {
             drops = %interval.drops,
             unsent = now.losses.unsent,
             device = %losses(&now.device),
+            strays = now.strays,
+            between_workers_lost = now.losses.between_workers,
             events_lost = now.losses.events + now.counters.events_lost,
             "status"
         );
@@ -107,7 +109,14 @@ mod tests {
             }
             let (counters, gauges) = (aftr.counters().clone(), aftr.gauges());
             let at = Instant::from_secs(secs);
-            Snapshot { at, counters, gauges, losses: Default::default(), device: Default::default() }
+            Snapshot {
+                at,
+                counters,
+                gauges,
+                losses: Default::default(),
+                strays: 0,
+                device: Default::default(),
+            }
         };
         let (first, second, third) = (at(10, 0, 50), at(20, 10, 20), at(30, 0, 0));
         let mut status = Status::default();

@@ -1,4 +1,5 @@
-//! One worker: a thread that owns a device and an engine, and shares nothing.
+//! One worker: a thread that owns a device and an engine, and shares nothing. What is another worker's goes
+//! there in parcels ([`Exchange`]).
 //!
 //! It waits for packets, for the engine's next timer or for a [`Wake`], and then does all that is due.
 //! Nothing is allocated and nothing is locked per packet.
@@ -11,6 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Clock;
+use super::exchange::Exchange;
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::wake::Wake;
 use crate::engine::{Aftr, Event, Instant, Verdict};
@@ -19,9 +21,11 @@ use crate::wire::Packet;
 
 /// Packets per batch.
 const BATCH: usize = 64;
+/// Parcels of other workers between two looks at the device.
+const MOST_PARCELS: usize = 4;
 /// What a buffer takes: any IP packet, whatever MTU somebody gives the interface. Pages that no packet
 /// has reached cost nothing.
-const LARGEST_PACKET: usize = 65535;
+pub(super) const LARGEST_PACKET: usize = 65535;
 
 /// What a worker is made of.
 pub(super) struct Worker<D> {
@@ -32,8 +36,11 @@ pub(super) struct Worker<D> {
     pub(super) wake: Wake,
     /// Where events go; one that does not fit is counted and lost.
     pub(super) events: Option<SyncSender<Event>>,
-    /// `unsent` without what the device counts itself.
-    pub(super) losses: Losses,
+    /// The way to the other workers, when there are any.
+    pub(super) exchange: Option<Exchange>,
+    /// Packets that could not be sent, without those that the device counts itself.
+    pub(super) unsent: u64,
+    pub(super) events_lost: u64,
 }
 
 impl<D: Device + AsFd> Worker<D> {
@@ -47,7 +54,12 @@ impl<D: Device + AsFd> Worker<D> {
         loop {
             let received = self.device.receive(&mut batch)?;
             let now = self.clock.now();
-            self.forward(&mut batch[..received], &mut verdicts[..received], now);
+            let own = match &mut self.exchange {
+                Some(exchange) => exchange.sort_out(&mut batch[..received]),
+                None => received,
+            };
+            self.forward(&mut batch[..own], &mut verdicts, now);
+            self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
             self.flush();
             self.hand_out_events();
@@ -62,12 +74,28 @@ impl<D: Device + AsFd> Worker<D> {
     }
 
     fn forward(&mut self, batch: &mut [Packet], verdicts: &mut [Verdict], now: Instant) {
+        let verdicts = &mut verdicts[..batch.len()];
         self.aftr.process(batch, verdicts, now);
-        for (packet, verdict) in batch.iter().zip(verdicts) {
+        for (packet, verdict) in batch.iter_mut().zip(verdicts) {
             if let Some(side) = verdict.leaves_to(packet.side) {
-                self.losses.unsent += u64::from(self.device.send(packet, side).is_err());
+                self.unsent += u64::from(self.device.send(packet, side).is_err());
+            } else if let (Verdict::ToWorker(to), Some(exchange)) = (*verdict, &mut self.exchange) {
+                exchange.give(packet, to);
             }
         }
+    }
+
+    /// Takes over what other workers give, a bounded amount: the device waits meanwhile.
+    fn take_parcels(&mut self, verdicts: &mut [Verdict], now: Instant) {
+        for _ in 0..MOST_PARCELS {
+            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { return };
+            self.forward(parcel.packets(), verdicts, now);
+            if let Some(exchange) = &mut self.exchange {
+                exchange.give_back(parcel);
+            }
+        }
+        // There may be more.
+        self.wake.ring();
     }
 
     fn let_time_pass(&mut self, now: Instant) {
@@ -75,18 +103,26 @@ impl<D: Device + AsFd> Worker<D> {
             self.aftr.handle_timeout(now);
         }
         while let Some((packet, side)) = self.aftr.poll_packet() {
-            self.losses.unsent += u64::from(self.device.send(&packet, side).is_err());
+            self.unsent += u64::from(self.device.send(&packet, side).is_err());
+        }
+        while let Some((mut packet, to)) = self.aftr.poll_handover() {
+            if let Some(exchange) = &mut self.exchange {
+                exchange.give(&mut packet, to);
+            }
         }
     }
 
     fn flush(&mut self) {
-        self.losses.unsent += u64::from(self.device.flush().is_err());
+        self.unsent += u64::from(self.device.flush().is_err());
+        if let Some(exchange) = &mut self.exchange {
+            exchange.flush();
+        }
     }
 
     fn hand_out_events(&mut self) {
         while let Some(event) = self.aftr.poll_event() {
             if let Some(events) = &self.events {
-                self.losses.events += u64::from(events.try_send(event).is_err());
+                self.events_lost += u64::from(events.try_send(event).is_err());
             }
         }
     }
@@ -109,11 +145,18 @@ impl<D: Device + AsFd> Worker<D> {
 
     fn snapshot(&self, now: Instant) -> Snapshot {
         let device = self.device.counters();
+        let (strays, lost) =
+            self.exchange.as_ref().map_or((0, 0), |exchange| (exchange.strays, exchange.lost));
         Snapshot {
             at: now,
             counters: self.aftr.counters().clone(),
             gauges: self.aftr.gauges(),
-            losses: Losses { unsent: self.losses.unsent + device.send_dropped, ..self.losses },
+            losses: Losses {
+                unsent: self.unsent + device.send_dropped,
+                events: self.events_lost,
+                between_workers: lost,
+            },
+            strays,
             device,
         }
     }
@@ -202,7 +245,7 @@ external-ip-pool = ["198.51.100.1/32"]
         let (network, worker) = start(Some(sender));
         network.send(&from_b4(B4)).unwrap();
         network.recv(&mut [0; 2048]).unwrap();
-        assert_eq!(worker.stop().losses, Losses { unsent: 0, events: 2 });
+        assert_eq!(worker.stop().losses, Losses { events: 2, ..Losses::default() });
     }
 
     #[test]
@@ -217,7 +260,7 @@ external-ip-pool = ["198.51.100.1/32"]
     fn what_the_worker_and_the_device_could_not_send_is_added_up() {
         let (network, worker) = start_with(None, false);
         network.send(&from_b4(B4)).unwrap();
-        worker.wait_for(|snapshot| snapshot.losses == Losses { unsent: 2, events: 0 });
+        worker.wait_for(|snapshot| snapshot.losses == Losses { unsent: 2, ..Losses::default() });
         worker.stop();
     }
 
@@ -307,7 +350,9 @@ external-ip-pool = ["198.51.100.1/32"]
             requests: received,
             wake: wake.clone(),
             events,
-            losses: Losses::default(),
+            exchange: None,
+            unsent: 0,
+            events_lost: 0,
         };
         (network, Running { requests, wake, thread: std::thread::spawn(move || worker.run()) })
     }

@@ -65,3 +65,20 @@ pub struct DeviceCounters {
     /// Not sent: the next hop does not say its link-layer address.
     pub unresolved: u64,
 }
+
+impl DeviceCounters {
+    /// Those of two devices.
+    #[must_use]
+    pub fn plus(&self, other: &DeviceCounters) -> DeviceCounters {
+        DeviceCounters {
+            received: self.received + other.received,
+            not_ip: self.not_ip + other.not_ip,
+            sent: self.sent + other.sent,
+            send_dropped: self.send_dropped + other.send_dropped,
+            receive_dropped: self.receive_dropped + other.receive_dropped,
+            unusable: self.unusable + other.unusable,
+            unroutable: self.unroutable + other.unroutable,
+            unresolved: self.unresolved + other.unresolved,
+        }
+    }
+}
