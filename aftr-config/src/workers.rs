@@ -13,12 +13,21 @@ pub fn worker_of_address(external: Ipv4Addr, workers: u16) -> u16 {
 }
 
 impl Config {
-    /// What one of the workers may use: its part of every limit that is for all. Parts are rounded up.
+    /// What one of the workers may use. Rates for all are divided; so is the room for all, with an eighth more
+    /// and some on top, because subscribers are never spread quite evenly.
     #[must_use]
     pub fn of_one_worker(&self) -> Config {
         let mut config = self.clone();
         let workers = u32::from(self.dataplane.workers);
         let (nat, reassembly, icmp) = (&mut config.nat, &mut config.softwire.reassembly, &mut config.icmp);
+        for rate in [
+            &mut icmp.to_b4_rate,
+            &mut icmp.to_internet_rate,
+            &mut icmp.icmpv6_rate,
+            &mut icmp.syn_reject_rate,
+        ] {
+            *rate = rate.div_ceil(workers);
+        }
         for limit in [
             &mut nat.tables.limit_softwires,
             &mut nat.tables.limit_subscribers,
@@ -27,21 +36,25 @@ impl Config {
             &mut nat.syn_held_max,
             &mut nat.fragments.limit,
             &mut reassembly.limit,
-            &mut icmp.to_b4_rate,
-            &mut icmp.to_internet_rate,
-            &mut icmp.icmpv6_rate,
-            &mut icmp.syn_reject_rate,
-        ] {
-            *limit = limit.div_ceil(workers);
-        }
-        if let Some(most) = &mut nat.hold_down_max {
-            *most = most.div_ceil(workers);
+        ]
+        .into_iter()
+        .chain(&mut nat.hold_down_max)
+        {
+            *limit = room(*limit, workers);
         }
         for octets in [&mut nat.fragments.octets, &mut reassembly.octets] {
             *octets = octets.div_ceil(workers);
         }
         config
     }
+}
+
+/// One worker's part of what holds `limit` for all.
+fn room(limit: u32, workers: u32) -> u32 {
+    let part = limit.div_ceil(workers);
+    // Four standard deviations of an even spread.
+    let spread = 4 * part.isqrt() + 16;
+    part.saturating_add(part / 8).saturating_add(spread).min(limit)
 }
 
 pub(crate) fn check(config: &Config, report: &Report<'_>) {
@@ -108,5 +121,18 @@ pub(crate) fn advise(config: &Config, advice: &mut Vec<String>) {
                 serve.len()
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn one_worker_has_all_and_many_have_an_eighth_more_than_there_is() {
+        assert_eq!(room(1_000_000, 1), 1_000_000);
+        assert_eq!(room(1, 4), 1);
+        assert_eq!(room(100, 2), 100);
+        assert_eq!(room(1_048_576, 4), 262_144 + 32_768 + 2048 + 16);
     }
 }

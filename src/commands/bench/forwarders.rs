@@ -190,7 +190,8 @@ fn configuration(kind: Kind, plan: &Plan, workers: u16) -> anyhow::Result<Config
     const B4S_PER_ADDRESS: u32 = 31;
     let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
     let prefix = 32 - addresses.trailing_zeros();
-    let (b4s, entries) = (plan.b4s, plan.flows.max(1024));
+    // Workers are never given quite as many flows as each other.
+    let (b4s, entries) = (plan.b4s, plan.flows.max(1024) * 2);
     let device = match kind {
         Kind::AftrPacket => "device = \"packet\"\ninterfaces = { b4 = \"access\", internet = \"internet\" }",
         Kind::AftrTunPlain => "device = \"tun\"\noffload = false",
