@@ -41,3 +41,11 @@ mod hostile_internet;
 mod hostile_access;
 #[path = "rfc/malformed.rs"]
 mod malformed;
+#[path = "rfc/workers.rs"]
+mod workers;
+
+/// Whatever one worker does, two and four do together.
+#[test]
+fn all_of_it_holds_with_several_workers() {
+    bed::repeat_with_workers("");
+}

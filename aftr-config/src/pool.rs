@@ -112,7 +112,9 @@ impl Pool {
         }
     }
 
-    pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
+    /// Whether an address is one of the pool's.
+    #[must_use]
+    pub fn holds(&self, address: Ipv4Addr) -> bool {
         self.external_ip_pool.iter().any(|net| net.contains(&address))
     }
 

@@ -38,6 +38,12 @@ impl Team {
         Team { owners, workers, outbox: VecDeque::new() }
     }
 
+    /// Who owns what.
+    #[must_use]
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
     /// As [`Aftr::packet`]; the verdict is that of the last worker that had the packet.
     pub fn packet(&mut self, packet: &mut Packet, now: Instant) -> Verdict {
         let owner = self.owners.of(packet);

@@ -375,6 +375,11 @@ impl Seen {
         SocketAddrV4::new(self.source, self.sport)
     }
 
+    /// Where it goes.
+    pub(crate) fn to(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.destination, self.dport)
+    }
+
     /// The packet that an ICMP error quotes.
     pub(crate) fn quoted(&self) -> &[u8] {
         &self.payload[8..]
@@ -420,6 +425,19 @@ fn workers(config: &Config) -> u16 {
     if config.nat.nat_pass_through.is_empty() { asked } else { 1 }
 }
 
+/// Runs the tests of this program whose names begin with `name` again, with two workers and with four.
+pub(crate) fn repeat_with_workers(name: &str) {
+    if std::env::var_os("WORKERS").is_some() {
+        return;
+    }
+    for workers in ["2", "4"] {
+        let program = std::env::current_exe().expect("this program");
+        let run = std::process::Command::new(program).arg(name).env("WORKERS", workers).output();
+        let run = run.expect("this program runs again");
+        assert!(run.status.success(), "{workers} workers: {}", String::from_utf8_lossy(&run.stdout));
+    }
+}
+
 fn with_workers(workers: u16, config: &Config) -> Config {
     let mut config = config.clone();
     config.dataplane.workers = workers;
@@ -442,6 +460,11 @@ impl Bed {
     /// What holds for one worker's tables and addresses only, whatever the environment says.
     pub(crate) fn of_one_worker(softwire: &str, nat: &str, rest: &str) -> Bed {
         Bed::of_workers(1, &config(softwire, nat, rest), TtlBy::Engine)
+    }
+
+    /// What crosses from one worker to another.
+    pub(crate) fn of_workers_together(workers: u16, softwire: &str, nat: &str, rest: &str) -> Bed {
+        Bed::of_workers(workers, &config(softwire, nat, rest), TtlBy::Engine)
     }
 
     fn of_workers(workers: u16, config: &Config, ttl: TtlBy) -> Bed {

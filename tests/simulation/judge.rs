@@ -2,7 +2,7 @@
 //! the one that the model expects.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::{Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use aftr::engine::{DropReason, EventKind, TtlBy, Verdict};
 use aftr::wire::{Packet, Side};
@@ -153,6 +153,9 @@ impl Judge {
             return Some(made.clone());
         }
         let made = build::datagram(told, &self.model)?;
+        if build::b4_of(told.way).is_some_and(|b4| self.is_between_workers(b4, made.destination())) {
+            return None;
+        }
         if told.is_damaged {
             self.receivers.damaged.insert(told.number);
         }
@@ -163,6 +166,15 @@ impl Judge {
             self.cut.push_back(made.clone());
         }
         Some(made)
+    }
+
+    /// A call to a home of another worker, whose state the caller's does not know: the model is of one worker,
+    /// and `tests/rfc/workers.rs` tells of calls between two.
+    pub(crate) fn is_between_workers(&self, b4: Ipv6Addr, destination: Ipv4Addr) -> bool {
+        let pools = &self.model.config.nat.external_ip_address_pool;
+        let is_call = pools.iter().any(|pool| pool.holds(destination));
+        let owners = self.bed.aftr.owners();
+        is_call && owners.of_address(destination) != owners.of_b4(b4)
     }
 
     pub(crate) fn nothing_more(&self, came: &Came) -> Result<(), Difference> {

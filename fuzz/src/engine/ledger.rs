@@ -162,9 +162,11 @@ impl Ledger {
             tables.limit_sessions,
         ];
         let used = [subscribers, softwires, mappings, sessions];
-        assert!(used.iter().zip(limits).all(|(&used, limit)| used <= limit as usize), "{gauges:?}");
-        assert!(gauges.reassembling <= config.softwire.reassembly.limit as usize, "{gauges:?}");
-        assert!(gauges.fragmented <= 2 * config.nat.fragments.limit as usize, "{gauges:?}");
+        let workers = usize::from(config.dataplane.workers);
+        let fits = |used: usize, limit: u32| used <= limit as usize * workers;
+        assert!(used.iter().zip(limits).all(|(&used, limit)| fits(used, limit)), "{gauges:?}");
+        assert!(fits(gauges.reassembling, config.softwire.reassembly.limit), "{gauges:?}");
+        assert!(fits(gauges.fragmented, 2 * config.nat.fragments.limit), "{gauges:?}");
         assert_eq!(aftr.counters().events_lost, 0);
     }
 

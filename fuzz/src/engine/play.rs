@@ -134,6 +134,7 @@ impl Player {
     fn send(&mut self, bytes: &[u8], side: Side) -> Vec<(Vec<u8>, Side)> {
         let mut packet = Packet::copied_from(bytes, side);
         let mut verdict = [Verdict::Hold];
+        let handed_over = self.aftr.counters().from_workers.packets;
         if self.is_echo {
             self.aftr.process(std::slice::from_mut(&mut packet), &mut verdict, self.now);
         } else {
@@ -154,11 +155,15 @@ impl Player {
             left.iter().for_each(|(bytes, side)| eprintln!("    {side:?} {bytes:02x?}"));
         }
         let fate = Fate { came: bytes, side, verdict, left: &left };
-        if !self.is_echo {
+        // What becomes of a call to another worker's home is not the verdict on its packet.
+        let crossed = self.aftr.counters().from_workers.packets != handed_over;
+        if crossed && !self.is_echo {
+            judge::judge_all(&left, self.config, None);
+        } else if !self.is_echo {
             judge::judge(&fate, self.config, self.kernel_ttl);
         }
         self.after(Some(verdict));
-        if !self.is_echo {
+        if !self.is_echo && !crossed {
             judge_path(&fate, &self.ledger, self.config);
             judge_error(&fate, &self.ledger);
             self.note(Some(&fate), fate.left);

@@ -6,6 +6,7 @@ use super::table::Mapping;
 use crate::engine::aftr::Aftr;
 use crate::engine::table::{NONE, Record};
 use crate::engine::time::Instant;
+use crate::engine::toward::Toward;
 
 impl Aftr {
     /// Enters the static mappings of the configuration. Its checks say that they fit.
@@ -16,7 +17,8 @@ impl Aftr {
     }
 
     fn enter_static(&mut self, entry: &StaticMapping, now: Instant) {
-        let Some(address) = self.pool.find(entry.external_src_address) else { return };
+        // Those of other workers' addresses are entered there.
+        let Toward::Address(address) = self.toward(entry.external_src_address) else { return };
         let subscriber = self.subscriber_of_static(entry, address);
         let softwire = match self.softwires.find(entry.b4_ipv6_address) {
             Some(softwire) => softwire,
