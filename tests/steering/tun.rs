@@ -49,7 +49,7 @@ pub(crate) fn nothing_is_lost_without_bpf() {
     for (workers, offload) in [(2, true), (4, false)] {
         let Some(Queues { mut queues, not_steered }) = open(workers, offload) else { return };
         match not_steered {
-            Some(error) => println!("    SKIPPED: steering on the tun: {error}"),
+            Some(error) => println!("    the kernel does not steer: {error}"),
             None => println!("    this kernel lets everybody load socket filters"),
         }
         forwarded(&mut queues, &|_, _| {});
