@@ -37,7 +37,7 @@ pub(crate) fn owners_get_each_frame() {
 /// Frames come while the rings join: of each flow, what comes is all from some frame on, once, to its owner.
 pub(crate) fn opened_amid_traffic() {
     link("b4s", "access");
-    for _ in 0..20 {
+    for _ in 0..8 {
         let mut sender = Sender::new("b4s", "access");
         let (rounds, last_round) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
         let mut devices = std::thread::scope(|scope| {
