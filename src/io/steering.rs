@@ -55,7 +55,7 @@ impl Steering {
     }
 
     fn steps(&self) -> Vec<Step> {
-        let (from_b4, from_internet) = (self.from_b4(), self.from_internet());
+        let (from_b4, from_internet) = (self.steps_from_b4(), self.steps_from_internet());
         let version = [Step::Byte(0), Step::Calculate(BPF_RSH, 4)];
         let is = |version, then: &[Step]| Step::SkipUnless(version, then.len() as u8);
         let mut steps = version.to_vec();
@@ -67,7 +67,7 @@ impl Steering {
         steps
     }
 
-    fn from_b4(&self) -> Vec<Step> {
+    fn steps_from_b4(&self) -> Vec<Step> {
         let mut steps = vec![Step::Set(self.key), Step::Keep];
         let mask = u32::from(self.mask);
         for word in (0..4).take_while(|word| word * 32 < mask) {
@@ -89,7 +89,7 @@ impl Steering {
         steps
     }
 
-    fn from_internet(&self) -> Vec<Step> {
+    fn steps_from_internet(&self) -> Vec<Step> {
         let workers = u32::from(self.workers).max(1);
         vec![Step::Word(IPV4_DESTINATION), Step::Calculate(BPF_MOD, workers), Step::Return]
     }
