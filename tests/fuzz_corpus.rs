@@ -6,6 +6,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+mod again;
 #[expect(unreachable_pub, reason = "public in the crate of the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -28,6 +29,12 @@ fn config() {
 #[test]
 fn engine() {
     play("engine", targets::engine::engine);
+}
+
+/// Whatever one worker does, two and four do together.
+#[test]
+fn engine_with_several_workers() {
+    again::with_workers("engine");
 }
 
 fn play(target: &str, body: fn(&[u8])) {

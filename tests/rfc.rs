@@ -5,6 +5,7 @@
 //! Notation: `bed.up(A, packet)` is a packet out of A's softwire, `bed.down(packet)` one from the
 //! Internet.
 
+mod again;
 #[path = "rfc/bed.rs"]
 mod bed;
 #[path = "rfc/order.rs"]
@@ -47,5 +48,5 @@ mod workers;
 /// Whatever one worker does, two and four do together.
 #[test]
 fn all_of_it_holds_with_several_workers() {
-    bed::repeat_with_workers("");
+    again::with_workers("");
 }

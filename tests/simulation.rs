@@ -5,6 +5,7 @@
 //! `SIMULATION_STEPS=100000000 SIMULATION_SEED=1 cargo test --release --test simulation -- --nocapture`
 //! runs longer. A story that fails is cut down to the steps that matter and told.
 
+mod again;
 #[path = "rfc/bed.rs"]
 #[allow(dead_code, reason = "the requirement tests use all of it")]
 mod bed;
@@ -168,7 +169,7 @@ fn every_story_ends_as_the_model_says() {
 /// Whatever one worker does, two and four do together.
 #[test]
 fn stories_of_several_workers_end_the_same() {
-    bed::repeat_with_workers("every_story_ends_as_the_model_says");
+    again::with_workers("every_story_ends_as_the_model_says");
 }
 
 /// INV-9: the same story and seed give the same bytes.

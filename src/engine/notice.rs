@@ -119,7 +119,9 @@ impl Aftr {
     fn watch_group(&mut self, group: usize, now: Instant) {
         let Some(config) = self.settings.config.nat.external_ip_address_pool.get(group) else { return };
         let Some(state) = self.pool.groups.get(group) else { return };
-        let percent = (state.granted * 100).checked_div(state.sets).unwrap_or(100) as u8;
+        // Another worker may have all of it.
+        let Some(percent) = (state.granted * 100).checked_div(state.sets) else { return };
+        let percent = percent as u8;
         let pool_id = state.pool_id;
         let notice = self.notices.of_pool(pool_id);
         let crosses =

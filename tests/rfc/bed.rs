@@ -425,19 +425,6 @@ fn workers(config: &Config) -> u16 {
     if config.nat.nat_pass_through.is_empty() { asked } else { 1 }
 }
 
-/// Runs the tests of this program whose names begin with `name` again, with two workers and with four.
-pub(crate) fn repeat_with_workers(name: &str) {
-    if std::env::var_os("WORKERS").is_some() {
-        return;
-    }
-    for workers in ["2", "4"] {
-        let program = std::env::current_exe().expect("this program");
-        let run = std::process::Command::new(program).arg(name).env("WORKERS", workers).output();
-        let run = run.expect("this program runs again");
-        assert!(run.status.success(), "{workers} workers: {}", String::from_utf8_lossy(&run.stdout));
-    }
-}
-
 fn with_workers(workers: u16, config: &Config) -> Config {
     let mut config = config.clone();
     config.dataplane.workers = workers;

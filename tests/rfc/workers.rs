@@ -86,8 +86,8 @@ fn an_unexpected_syn_of_another_workers_home_is_held_and_then_refused() {
     covers("5382-REQ-4");
     let mut bed = Bed::of_workers_together(2, "", "", "");
     let caller = home_of(&bed, 0);
-    let nobodys = (1..15).map(|last| Ipv4Addr::new(192, 0, 2, last));
-    let nobodys = nobodys.filter(|&ip| bed.aftr.owners().of_address(ip) == 1).last().expect("an address");
+    let mut pool = (1..15).map(|last| Ipv4Addr::new(192, 0, 2, last));
+    let nobodys = pool.find(|&ip| bed.aftr.owners().of_address(ip) == 1).expect("an address");
     assert_eq!(bed.up(&caller, tcp(H, 5000, nobodys, 7777, SYN)).verdict, Verdict::Hold);
     let sent = bed.advance(7);
     assert_eq!((sent.len(), sent[0].1), (1, Side::B4));

@@ -201,10 +201,10 @@ pub(super) fn config(family: u8, variant: u8) -> &'static Config {
 
 /// With `WORKERS=2` in the environment, two workers play together what two can.
 fn parse(text: &str) -> Config {
-    if let Ok(workers) = std::env::var("WORKERS") {
-        if let Ok(config) = Config::parse(&format!("{text}\n[dataplane]\nworkers = {workers}")) {
-            return config;
-        }
+    if let Ok(workers) = std::env::var("WORKERS")
+        && let Ok(config) = Config::parse(&format!("{text}\n[dataplane]\nworkers = {workers}"))
+    {
+        return config;
     }
     Config::parse(text).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
