@@ -45,7 +45,7 @@ fn each_worker_gives_addresses_of_its_own() {
 
 #[test]
 fn a_call_to_a_home_of_another_worker_goes_through_and_back() {
-    covers("4787-REQ-9");
+    covers("4787-REQ-9/9a");
     let mut bed = Bed::of_workers_together(2, "", "", "");
     let (caller, called, external) = neighbours(&mut bed);
     let seen = bed.up(&caller, call(external).ttl(9)).to_b4(&called);
@@ -59,7 +59,7 @@ fn a_call_to_a_home_of_another_worker_goes_through_and_back() {
 
 #[test]
 fn a_filter_knows_callers_of_other_workers_by_their_external_address() {
-    covers("4787-REQ-9");
+    covers("4787-REQ-9/9a");
     let mut bed = Bed::of_workers_together(2, "", "filtering-type = \"address-dependent\"", "");
     let (caller, called, external) = neighbours(&mut bed);
     bed.up(&caller, call(external)).dropped(DropReason::NatFilter);
@@ -70,7 +70,7 @@ fn a_filter_knows_callers_of_other_workers_by_their_external_address() {
 
 #[test]
 fn tcp_between_workers_opens_answers_and_carries() {
-    covers("5382-REQ-8");
+    covers("5382-REQ-8/8a");
     let mut bed = Bed::of_workers_together(2, "", "", "");
     let (caller, called) = (home_of(&bed, 0), home_of(&bed, 1));
     let external = bed.open_tcp(&called, 80);
@@ -173,7 +173,7 @@ fn routers_tell_the_worker_of_the_b4_that_they_are_about() {
 
 #[test]
 fn a_ping_between_workers_goes_where_one_from_the_internet_goes() {
-    covers("5508-REQ-1");
+    covers("5508-REQ-1/1a");
     for (pool_echo, verdict) in
         [("", Verdict::Drop(DropReason::NatNoMapping)), ("pool-echo = true", Verdict::ToB4)]
     {
