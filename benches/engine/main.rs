@@ -14,6 +14,7 @@ mod memory;
 mod packets;
 mod peer;
 mod report;
+mod workers;
 
 use measure::Row;
 use packets::{Shape, Transport};
@@ -47,8 +48,12 @@ fn main() {
     }
     let expiry = measure::expiry(if is_short { 10_000 } else { 1_000_000 });
     println!("\n{}", report::expiry(&expiry));
+    let shape = Shape { transport: Transport::Udp, length: 46 };
+    let together = if is_short { &[10_000][..] } else { &[100_000, 1_000_000] };
+    let pairs: Vec<_> = together.iter().map(|&mappings| workers::measure(mappings, shape, rounds)).collect();
+    pairs.iter().for_each(|pair| println!("{}", report::workers(pair)));
     if has("--write") {
-        report::write(&rows, &expiry);
+        report::write(&rows, &expiry, &pairs);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::memory;
 use crate::packets::{self, Flow, Shape, Transport};
 
 /// Packets that the device hands over at a time.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// A line of the table.
 pub(crate) struct Row {
@@ -61,7 +61,7 @@ pub(crate) fn established(size: usize, flows: &mut [Flow]) -> (Aftr, f64) {
 }
 
 /// Sends the first packet of every flow, and takes the events; gives new mappings per second.
-fn create(aftr: &mut Aftr, flows: &mut [Flow]) -> f64 {
+pub(crate) fn create(aftr: &mut Aftr, flows: &mut [Flow]) -> f64 {
     let now = Instant::from_secs(1);
     let mut spent = Duration::ZERO;
     let mut verdicts = [Verdict::Hold; BATCH];

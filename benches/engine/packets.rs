@@ -47,8 +47,26 @@ const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 1), 443);
 
 /// A configuration whose tables hold `size` mappings, and whose pool has one port set for each B4.
 pub(crate) fn config(size: usize) -> Config {
+    config_with(size, addresses(size))
+}
+
+/// The same for two workers, with an address for each of them at least.
+pub(crate) fn config_of_two(size: usize) -> Config {
+    let mut config = config_with(size, addresses(size).max(2));
+    config.dataplane.workers = 2;
+    config
+}
+
+/// Port sets of an address.
+const SETS: usize = 126;
+
+fn addresses(size: usize) -> usize {
+    size.div_ceil(PER_B4).div_ceil(SETS).next_power_of_two()
+}
+
+fn config_with(size: usize, addresses: usize) -> Config {
     let subscribers = size.div_ceil(PER_B4);
-    let prefix = 32 - subscribers.div_ceil(126).next_power_of_two().trailing_zeros();
+    let prefix = 32 - addresses.trailing_zeros();
     let text = format!(
         r#"
         [softwire]

@@ -3,6 +3,7 @@
 use crate::measure::{Expiry, Row};
 use crate::packets::Transport;
 use crate::peer;
+use crate::workers::Figures;
 
 const PAGE: &str = "docs/performance.md";
 const START: &str = "<!-- engine: written by `cargo bench --bench engine -- --write` -->\n";
@@ -36,14 +37,27 @@ pub(crate) fn expiry(expiry: &Expiry) -> String {
     )
 }
 
+pub(crate) fn workers(figures: &Figures) -> String {
+    format!(
+        "{} mappings, UDP 46, both ways: one worker {:.2} M packets/s, two {:.2} M ({:.2} times); {} to a wrong one",
+        figures.mappings,
+        figures.one,
+        figures.two,
+        figures.two / figures.one,
+        figures.strays,
+    )
+}
+
 /// Puts the table into the page.
-pub(crate) fn write(rows: &[Row], ended: &Expiry) {
+pub(crate) fn write(rows: &[Row], ended: &Expiry, pairs: &[Figures]) {
     let page = std::fs::read_to_string(PAGE).expect("the page");
     let (before, rest) = page.split_once(START).expect("the mark where the table starts");
     let (_, after) = rest.split_once(END).expect("the mark where it ends");
     let table: String = rows.iter().map(markdown).collect();
+    let pairs: String = pairs.iter().map(pair).collect();
+    let ended = capitalised(&expiry(ended));
     let page =
-        format!("{before}{START}{MARKDOWN_HEAD}{table}\n{}.\n{END}{after}", capitalised(&expiry(ended)));
+        format!("{before}{START}{MARKDOWN_HEAD}{table}\n{ended}.\n\n{WORKERS_HEAD}{pairs}{END}{after}");
     std::fs::write(PAGE, page).expect("a page that can be written");
 }
 
@@ -71,6 +85,22 @@ fn markdown(row: &Row) -> String {
         row.bytes.reserved,
         row.dependent_read,
         row.from_b4 / row.dependent_read,
+    )
+}
+
+const WORKERS_HEAD: &str = "\
+| mappings, UDP 46, both ways | one worker, M packets/s | two workers | times | packets to a wrong one |
+|---|---|---|---|---|
+";
+
+fn pair(figures: &Figures) -> String {
+    format!(
+        "| {} | {:.2} | {:.2} | **{:.2}** | {} |\n",
+        figures.mappings,
+        figures.one,
+        figures.two,
+        figures.two / figures.one,
+        figures.strays,
     )
 }
 
