@@ -5,7 +5,7 @@
 //! Beside them, measured in the same run, the time of one dependent random read over as much memory as
 //! the engine's tables take: what a machine's memory alone costs. Figures travel as ratios to that.
 //!
-//! `cargo bench --bench engine`; `-- --short` is what CI runs so that it keeps building; `-- --write` writes
+//! `cargo bench --bench engine`; `-- --size 1000` for one size only; `-- --short` is what CI runs so that it keeps building; `-- --write` writes
 //! the table into `docs/performance.md`.
 
 mod instructions;
@@ -34,7 +34,10 @@ fn main() {
         return;
     }
     let is_short = has("--short");
+    let wanted = arguments.iter().skip_while(|argument| *argument != "--size").nth(1);
+    let wanted: Option<usize> = wanted.map(|size| size.parse().expect("--size and a number of mappings"));
     let sizes = if is_short { &SIZES[..2] } else { &SIZES[..] };
+    let sizes = wanted.as_ref().map_or(sizes, std::slice::from_ref);
     let rounds = if is_short { 1 } else { ROUNDS };
     println!("{}", report::HEAD);
     let mut rows = Vec::new();
@@ -45,6 +48,9 @@ fn main() {
             println!("{}", report::line(&row));
             rows.push(row);
         }
+    }
+    if wanted.is_some() {
+        return;
     }
     let expiry = measure::expiry(if is_short { 10_000 } else { 1_000_000 });
     println!("\n{}", report::expiry(&expiry));

@@ -18,7 +18,7 @@ use super::settings::AFTR_IPV4;
 use super::softwire::{Outer, Tunnel, check_outer, decapsulate, reassemble};
 use super::time::Instant;
 use super::toward::Toward;
-use super::translate::{self, End};
+use super::translate;
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ipv6::next_header;
@@ -177,8 +177,7 @@ fn translate_from_b4(
         aftr.held_syns.forget(external, flow.destination());
     }
 
-    translate::rewrite(packet.bytes_mut(), flow, End::Source, *external.ip(), external.port());
-    egress::write_header(packet, inner.tos, identification);
+    translate::rewrite_leaving(packet.bytes_mut(), flow, external, inner.tos, identification);
     aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(Side::B4, inner.datagram, flow, identification, softwire);
     match call {

@@ -11,7 +11,7 @@ use super::mapping::Place;
 use super::pass_through;
 use super::refusal::{Answer, Refusal};
 use super::time::Instant;
-use super::translate::{self, End};
+use super::translate;
 use super::transport::{self, Flow, Transport};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4::{self, Class, Icmpv4};
@@ -97,7 +97,7 @@ fn translate_from_internet(
     aftr.use_session_from_internet(session, mapping, flow, remote, now);
     aftr.seen_from_internet(mapping, flow, now);
     let internal = aftr.mappings.slab[mapping].internal();
-    translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
+    translate::rewrite_destination(packet.bytes_mut(), flow, internal);
     aftr.clamp_mss(packet, flow, softwire, now);
     aftr.fragment_passes(Side::Internet, inner.datagram, flow, inner.identification, softwire);
     Ok(aftr.send_into(packet, softwire, now))

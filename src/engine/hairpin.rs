@@ -11,7 +11,7 @@ use super::session::Use;
 use super::softwire::Tunnel;
 use super::table::NONE;
 use super::time::Instant;
-use super::translate::{self, End};
+use super::translate;
 use super::transport::Flow;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
@@ -94,7 +94,7 @@ pub(super) fn deliver(
     aftr.use_session_from_internet(call.session, call.mapping, flow, (*caller.ip(), caller.port()), now);
     aftr.seen_from_internet(call.mapping, flow, now);
     let internal = aftr.mappings.slab[call.mapping].internal();
-    translate::rewrite(packet.bytes_mut(), flow, End::Destination, *internal.ip(), internal.port());
+    translate::rewrite_destination(packet.bytes_mut(), flow, internal);
     aftr.clamp_mss(packet, flow, call.softwire(aftr), now);
     aftr.counters.hairpinned.count(packet.len());
     aftr.send_hairpinned(packet, call.mapping, now)

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use aftr_config::{Config, Filtering, PerProtocol, Protocol};
+use aftr_config::{Config, Filtering, PassThrough, PerProtocol, Protocol, Rule};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::aftr::TtlBy;
@@ -16,6 +16,10 @@ pub(super) struct Settings {
     pub(super) ttl: TtlBy,
     /// The bits of a B4 address that name the subscriber.
     pub(super) subscriber_mask: u128,
+    /// Whether there is any rule to look at for a packet.
+    has_pass_through: bool,
+    has_policy_from_b4: bool,
+    has_policy_from_internet: bool,
     internal: Vec<(u32, u32)>,
     b4: Vec<RangeInclusive<u128>>,
 }
@@ -29,6 +33,9 @@ impl Settings {
             config: config.clone(),
             ttl,
             subscriber_mask: prefix_mask(softwire.subscriber_mask_v6),
+            has_pass_through: !config.nat.nat_pass_through.is_empty(),
+            has_policy_from_b4: !config.policy.deny_from_b4.is_empty(),
+            has_policy_from_internet: !config.policy.deny_from_internet.is_empty(),
             internal: softwire.internal_prefixes.iter().map(range_v4).chain([own]).collect(),
             b4: softwire.b4_prefixes.iter().map(range_v6).collect(),
         }
@@ -78,23 +85,25 @@ impl Settings {
 
     /// Whether anything at all is left untranslated.
     pub(super) fn knows_pass_through(&self) -> bool {
-        !self.config.nat.nat_pass_through.is_empty()
+        self.has_pass_through
     }
 
     /// Whether any rule leaves this destination address untranslated; ports are looked at later.
     #[inline(always)]
     pub(super) fn may_pass_through(&self, destination: Ipv4Addr) -> bool {
-        self.config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
+        self.has_pass_through
+            && self.config.nat.nat_pass_through.iter().any(|rule| rule.prefix.contains(&destination))
     }
 
     /// RFC 6888 REQ-6: whether a remote address, protocol and port is reached untranslated.
     #[inline(always)]
     pub(super) fn passes_through(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
-        self.config.nat.nat_pass_through.iter().any(|rule| {
+        let applies = |rule: &PassThrough| {
             rule.prefix.contains(&remote)
                 && rule.protocol.is_none_or(|only| only == protocol)
                 && rule.port.is_none_or(|only| only == port)
-        })
+        };
+        self.has_pass_through && self.config.nat.nat_pass_through.iter().any(applies)
     }
 
     /// RFC 6908 section 2.5.1: whether policy refuses a packet from a B4.
@@ -106,21 +115,21 @@ impl Settings {
         protocol: Protocol,
         port: u16,
     ) -> bool {
-        let rules = &self.config.policy.deny_from_b4;
-        rules.iter().any(|rule| {
+        let applies = |rule: &Rule| {
             rule.b4_prefix.is_none_or(|prefix| prefix.contains(&b4)) && matches(rule, remote, protocol, port)
-        })
+        };
+        self.has_policy_from_b4 && self.config.policy.deny_from_b4.iter().any(applies)
     }
 
     /// RFC 6908 section 2.5.2: whether policy refuses a packet from the Internet.
     #[inline(always)]
     pub(super) fn denies_from_internet(&self, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
-        let rules = &self.config.policy.deny_from_internet;
-        rules.iter().any(|rule| matches(rule, remote, protocol, port))
+        let applies = |rule: &Rule| matches(rule, remote, protocol, port);
+        self.has_policy_from_internet && self.config.policy.deny_from_internet.iter().any(applies)
     }
 }
 
-fn matches(rule: &aftr_config::Rule, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
+fn matches(rule: &Rule, remote: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
     rule.prefix.contains(&remote)
         && rule.protocol.is_none_or(|only| only == protocol)
         && rule.port.is_none_or(|only| only == port)

@@ -1,7 +1,7 @@
 //! The rewriting of a packet that was let through: addresses, ports, and the checksums that cover them,
 //! by RFC 1624: a wrong checksum stays wrong by the same difference, so that nothing is repaired here.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::transport::Flow;
 use crate::wire::checksum::Delta;
@@ -17,15 +17,27 @@ pub(super) enum End {
     Destination,
 }
 
-/// Rewrites one end of a packet that `flow` describes.
+/// Rewrites the source of a packet that `flow` describes and that leaves a softwire, and the rest of what it leaves
+/// with.
 #[inline(always)]
-pub(super) fn rewrite(packet: &mut [u8], flow: &Flow, end: End, address: Ipv4Addr, port: u16) {
+pub(super) fn rewrite_leaving(
+    packet: &mut [u8],
+    flow: &Flow,
+    external: SocketAddrV4,
+    tos: u8,
+    identification: u16,
+) {
     let Some(header) = Ipv4::view_mut(packet) else { return };
-    let addresses = match end {
-        End::Source => header.set_source(address),
-        End::Destination => header.set_destination(address),
-    };
-    rewrite_port(&mut packet[flow.offset..], flow.protocol, end, port, addresses);
+    let addresses = header.set_leaving(*external.ip(), tos, identification);
+    rewrite_port(&mut packet[flow.offset..], flow.protocol, End::Source, external.port(), addresses);
+}
+
+/// Rewrites the destination of a packet that `flow` describes.
+#[inline(always)]
+pub(super) fn rewrite_destination(packet: &mut [u8], flow: &Flow, internal: SocketAddrV4) {
+    let Some(header) = Ipv4::view_mut(packet) else { return };
+    let addresses = header.set_destination(*internal.ip());
+    rewrite_port(&mut packet[flow.offset..], flow.protocol, End::Destination, internal.port(), addresses);
 }
 
 /// Rewrites the addresses of a piece without ports: the checksum that covers them is in the first one.

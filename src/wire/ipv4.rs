@@ -261,6 +261,20 @@ impl Ipv4 {
         delta
     }
 
+    /// Sets all that a packet leaves a NAT with at once; gives what the source does to the checksums that cover it.
+    #[inline(always)]
+    pub fn set_leaving(&mut self, source: Ipv4Addr, tos: u8, identification: u16) -> Delta {
+        let address = Delta::NONE.address(self.source(), source);
+        let all = address
+            .word(Self::word(self.version_ihl, self.tos), Self::word(self.version_ihl, tos))
+            .word(self.identification.get(), identification);
+        self.source = source.octets();
+        self.tos = tos;
+        self.identification = identification.into();
+        self.update(all);
+        address
+    }
+
     /// Sets the destination; gives what this does to the checksums that cover it.
     #[inline(always)]
     pub fn set_destination(&mut self, destination: Ipv4Addr) -> Delta {
