@@ -24,22 +24,27 @@ pub(super) const BATCH: usize = 64;
 pub(super) struct Guess {
     pub(super) softwire: u32,
     pub(super) mapping: u32,
-    /// The end that a look-up starts from, and its hash.
-    end: Option<(Protocol, Ipv4Addr, u16)>,
-    hash: u32,
 }
 
 impl Guess {
-    pub(super) const NOTHING: Guess = Guess { softwire: NONE, mapping: NONE, end: None, hash: 0 };
+    pub(super) const NOTHING: Guess = Guess { softwire: NONE, mapping: NONE };
+}
+
+/// The end that the look-up of a packet from a B4 starts from, and the hash of what is looked up next.
+#[derive(Clone, Copy)]
+struct Start {
+    end: Option<(Protocol, Ipv4Addr, u16)>,
+    hash: u32,
 }
 
 impl Aftr {
     /// Warms the tables for up to [`BATCH`] packets.
     pub(super) fn warm(&self, batch: &[Packet]) -> [Guess; BATCH] {
         let mut guesses = [Guess::NOTHING; BATCH];
-        let read = self.warm_indexes(batch, &mut guesses)
-            ^ self.warm_mapping_index(batch, &mut guesses)
-            ^ self.warm_mappings(batch, &mut guesses)
+        let mut starts = [Start { end: None, hash: 0 }; BATCH];
+        let read = self.warm_indexes(batch, &mut guesses, &mut starts)
+            ^ self.warm_mapping_index(&mut guesses, &mut starts)
+            ^ self.warm_mappings(batch, &mut guesses, &starts)
             ^ self.warm_what_they_name(batch, &guesses);
         black_box(read);
         guesses
@@ -47,15 +52,20 @@ impl Aftr {
 
     /// The slot of each B4 address, or of each external address and port.
     #[inline]
-    fn warm_indexes(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+    fn warm_indexes(
+        &self,
+        batch: &[Packet],
+        guesses: &mut [Guess; BATCH],
+        starts: &mut [Start; BATCH],
+    ) -> u64 {
         let mut read = 0;
-        for (packet, guess) in batch.iter().zip(guesses) {
+        for ((packet, guess), start) in batch.iter().zip(guesses).zip(starts) {
             match packet.side {
                 Side::B4 => {
                     let Some(outer) = Ipv6::view(packet.bytes()) else { continue };
-                    guess.hash = self.softwires.hash(outer.source());
-                    guess.end = end_of(packet.bytes().get(ipv6::HEADER..), End::Source);
-                    read ^= self.softwires.peek(guess.hash);
+                    start.hash = self.softwires.hash(outer.source());
+                    start.end = end_of(packet.bytes().get(ipv6::HEADER..), End::Source);
+                    read ^= self.softwires.peek(start.hash);
                 }
                 Side::Internet => {
                     let place = self.place_of(packet.bytes());
@@ -68,15 +78,13 @@ impl Aftr {
 
     /// The slot of each internal address and port.
     #[inline]
-    fn warm_mapping_index(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+    fn warm_mapping_index(&self, guesses: &mut [Guess; BATCH], starts: &mut [Start; BATCH]) -> u64 {
         let mut read = 0;
-        for (packet, guess) in batch.iter().zip(guesses) {
-            if packet.side == Side::B4
-                && let Some((protocol, inner, port)) = guess.end
-            {
-                guess.softwire = self.softwires.guess(guess.hash);
-                guess.hash = self.mappings.hash(guess.softwire, protocol, inner, port);
-                read ^= self.mappings.peek(guess.hash);
+        for (guess, start) in guesses.iter_mut().zip(starts) {
+            if let Some((protocol, inner, port)) = start.end {
+                guess.softwire = self.softwires.guess(start.hash);
+                start.hash = self.mappings.hash(guess.softwire, protocol, inner, port);
+                read ^= self.mappings.peek(start.hash);
             }
         }
         read
@@ -84,11 +92,11 @@ impl Aftr {
 
     /// The mappings, and the softwires that packets came through.
     #[inline]
-    fn warm_mappings(&self, batch: &[Packet], guesses: &mut [Guess; BATCH]) -> u64 {
+    fn warm_mappings(&self, batch: &[Packet], guesses: &mut [Guess; BATCH], starts: &[Start; BATCH]) -> u64 {
         let mut read = 0;
-        for (packet, guess) in batch.iter().zip(guesses) {
-            if packet.side == Side::B4 && guess.end.is_some() {
-                guess.mapping = self.mappings.guess(guess.hash);
+        for ((_, guess), start) in batch.iter().zip(guesses).zip(starts) {
+            if start.end.is_some() {
+                guess.mapping = self.mappings.guess(start.hash);
                 read ^= self.softwires.slab.get(guess.softwire).map_or(0, |line| u64::from(line.subscriber));
             }
             read ^= self.mappings.slab.get(guess.mapping).map_or(0, |line| u64::from(line.softwire));

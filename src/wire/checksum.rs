@@ -85,6 +85,13 @@ impl Delta {
         self.word((old >> 16) as u16, (new >> 16) as u16).word(old as u16, new as u16)
     }
 
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub fn and(self, other: Delta) -> Delta {
+        Delta(self.0 + other.0)
+    }
+
     /// The checksum field after the change.
     #[inline(always)]
     #[must_use]

@@ -20,12 +20,7 @@ impl Aftr {
     #[inline]
     pub(in crate::engine) fn tunnel_of(&self, softwire: u32) -> Tunnel {
         let record = &self.softwires.slab[softwire];
-        Tunnel {
-            b4: record.b4,
-            aftr: self.settings.config.softwire.aftr_ipv6_addr[usize::from(record.aftr)],
-            aftr_number: record.aftr,
-            softwire: Some(softwire),
-        }
+        Tunnel { b4: record.b4, aftr: record.aftr, softwire: Some(softwire) }
     }
 
     /// Puts the outer header around an inner packet.
@@ -53,8 +48,8 @@ impl Aftr {
             first = next_header::DESTINATION;
         }
         let length = packet.len() as u16;
-        let header =
-            Ipv6::new(tunnel.aftr, tunnel.b4, first, length, config.hop_limit, dscp | ecn, flow_label);
+        let own = config.aftr_ipv6_addr[usize::from(tunnel.aftr)];
+        let header = Ipv6::new(own, tunnel.b4, first, length, config.hop_limit, dscp | ecn, flow_label);
         packet.push_front(ipv6::HEADER)[..ipv6::HEADER].copy_from_slice(header.as_bytes());
     }
 

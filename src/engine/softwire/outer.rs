@@ -15,10 +15,8 @@ use crate::wire::ipv6::{self, Ipv6, next_header};
 pub(in crate::engine) struct Tunnel {
     /// The B4's address.
     pub(in crate::engine) b4: Ipv6Addr,
-    /// Our address that it sent to: answers carry it as their source.
-    pub(in crate::engine) aftr: Ipv6Addr,
-    /// Its place in the configuration.
-    pub(in crate::engine) aftr_number: u8,
+    /// Which of our addresses it sent to, by its place in the configuration: answers carry it as their source.
+    pub(in crate::engine) aftr: u8,
     /// The softwire, when it is open.
     pub(in crate::engine) softwire: Option<u32>,
 }
@@ -44,8 +42,7 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
         return Err(DropReason::V6Len.into());
     }
     packet.truncate(length);
-    let own = header.destination();
-    let aftr_number = aftr.settings.aftr_address(own).ok_or(DropReason::V6Dst)?;
+    let own = aftr.settings.aftr_address(header.destination()).ok_or(DropReason::V6Dst)?;
     let b4 = header.source();
     let softwire = aftr.softwires.find_near(aftr.guess.softwire, b4);
     // An open softwire has passed the two checks when it was opened.
@@ -61,7 +58,7 @@ pub(in crate::engine) fn check_outer(aftr: &Aftr, packet: &mut Packet) -> Result
         }
     }
     let upper = Upper { next_header: header.next_header(), offset: ipv6::HEADER, named_at: 6 };
-    let tunnel = Tunnel { b4, aftr: own, aftr_number, softwire };
+    let tunnel = Tunnel { b4, aftr: own, softwire };
     Ok(Outer { tunnel, traffic_class: header.traffic_class(), upper })
 }
 

@@ -143,8 +143,7 @@ fn keep(
     now: Instant,
 ) -> Result<Option<u32>, DropReason> {
     let tunnel = &outer.tunnel;
-    let key =
-        Key { b4: tunnel.b4, aftr_number: tunnel.aftr_number, identification: header.identification.get() };
+    let key = Key { b4: tunnel.b4, aftr_number: tunnel.aftr, identification: header.identification.get() };
     let id = match aftr.reassembly.find(&key) {
         Some(id) => id,
         None => open(aftr, key, now)?,

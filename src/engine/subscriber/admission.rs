@@ -86,7 +86,7 @@ impl Aftr {
             Admission::Known(id) => id,
             Admission::Move(_) | Admission::Open(_) => self.settle_unknown(admission, tunnel, now),
         };
-        self.softwires.slab[softwire].aftr = tunnel.aftr_number;
+        self.softwires.slab[softwire].aftr = tunnel.aftr;
         softwire
     }
 
@@ -101,7 +101,7 @@ impl Aftr {
             Admission::Open(subscriber) => {
                 let prefix = self.settings.subscriber_prefix(tunnel.b4);
                 let subscriber = subscriber.unwrap_or_else(|| self.subscribers.enter(prefix));
-                self.open_softwire(subscriber, tunnel.b4, tunnel.aftr_number)
+                self.open_softwire(subscriber, tunnel.b4, tunnel.aftr)
             }
         }
     }
