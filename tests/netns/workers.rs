@@ -88,12 +88,22 @@ fn udp_calls(lab: &mut Topology) -> anyhow::Result<()> {
     let caller = hosts::bind_udp(&lab.homes[0].host, SocketAddrV4::new(ANY, 9811))?;
     let before = lab.gateway.snapshot()?.counters;
     let mut buffer = [0; 9000];
+    caller.send_to(b"who am I?", external)?;
+    let (_, seen) = called.recv_from(&mut buffer).context("the call does not arrive")?;
+    // A tun takes 1500 bytes; what is larger is lost until the B4s have heard of it (RFC 8201).
+    for (from, to, at) in [(&caller, external, &called), (&called, seen, &caller)] {
+        from.send_to(&[0; 8000], to)?;
+        at.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let _ = at.recv_from(&mut buffer);
+        at.set_read_timeout(Some(Duration::from_secs(3)))?;
+    }
     // Whole, and in pieces that cross one by one.
     for length in [40, 1400, 8000] {
         for number in 0..50u8 {
             let sent = vec![number; length];
             caller.send_to(&sent, external)?;
-            let (count, from) = called.recv_from(&mut buffer).context("the call does not arrive")?;
+            let (count, from) =
+                called.recv_from(&mut buffer).with_context(|| format!("{length} bytes do not arrive"))?;
             ensure!(buffer[..count] == sent[..], "changed on the way there");
             ensure!(from.ip() != external.ip(), "one worker has both homes");
             called.send_to(&sent, from)?;
