@@ -133,7 +133,7 @@ fn too_few(processors: usize, workers: u16) -> Option<String> {
     is_less.then(|| {
         format!(
             "dataplane.workers = {workers}: this host has {processors} processors for us, and workers that share \
-             one are slower than one alone"
+             one gain nothing"
         )
     })
 }

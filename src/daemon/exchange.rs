@@ -1,9 +1,10 @@
 //! Packets on their way from one worker to another: those that the kernel gave to a wrong one, and those that
 //! an engine hands over. They travel in parcels, so that many cost one look at a queue.
 //!
-//! A parcel's buffers change places with those of a batch and come back empty: nothing is copied, and nothing
-//! is allocated after the start. Who has no empty parcel left loses the packet, and counts it. A worker that
-//! does not come round to what it was given keeps a part of the parcels at most: the others go on.
+//! A parcel's buffers change places with those of a batch and come back empty: nothing is copied. Parcels are
+//! made when they are first needed, up to a number, because their buffers take megabytes and few are under way
+//! where the kernel steers. Who has no empty parcel left loses the packet, and counts it. A worker that does not
+//! come round to what it was given keeps a part of the parcels at most: the others go on.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -42,6 +43,10 @@ pub(super) struct Exchange {
     returned: Receiver<Parcel>,
     /// Empty ones; the last that came back is used first, because its lines may still be in the cache.
     empty: Vec<Parcel>,
+    /// Parcels that exist.
+    made: usize,
+    /// Octets of a buffer.
+    size: usize,
     /// Parcels that another worker may have at a time.
     most_away: usize,
     /// Packets that came from the device and are another worker's.
@@ -81,20 +86,18 @@ impl Exchange {
         let most_away = (PARCELS / wakes.len().saturating_sub(1).max(1)).max(LEAST_AWAY);
         (0..)
             .zip(arrived.into_iter().zip(returned))
-            .map(|(number, (arrived, returned))| {
-                let packets = || (0..PARCEL).map(|_| Packet::with_capacity(size)).collect();
-                let parcel = |_| Parcel { packets: packets(), count: 0, from: number, to: number };
-                Exchange {
-                    number,
-                    owners: Arc::clone(owners),
-                    others: others().collect(),
-                    arrived,
-                    returned,
-                    empty: (0..PARCELS).map(parcel).collect(),
-                    most_away,
-                    strays: 0,
-                    lost: 0,
-                }
+            .map(|(number, (arrived, returned))| Exchange {
+                number,
+                owners: Arc::clone(owners),
+                others: others().collect(),
+                arrived,
+                returned,
+                empty: Vec::with_capacity(PARCELS),
+                made: 0,
+                size,
+                most_away,
+                strays: 0,
+                lost: 0,
             })
             .collect()
     }
@@ -139,13 +142,24 @@ impl Exchange {
             self.others[usize::from(parcel.to)].away -= 1;
             self.empty.push(parcel);
         }
-        let other = &mut self.others[usize::from(to)];
-        if other.away < self.most_away
-            && let Some(parcel) = self.empty.pop()
-        {
+        if self.others[usize::from(to)].away == self.most_away {
+            return;
+        }
+        if let Some(parcel) = self.empty.pop().or_else(|| self.make()) {
+            let other = &mut self.others[usize::from(to)];
             other.away += 1;
             other.open = Some(Parcel { to, ..parcel });
         }
+    }
+
+    #[cold]
+    fn make(&mut self) -> Option<Parcel> {
+        if self.made == PARCELS {
+            return None;
+        }
+        self.made += 1;
+        let packets = (0..PARCEL).map(|_| Packet::with_capacity(self.size)).collect();
+        Some(Parcel { packets, count: 0, from: self.number, to: self.number })
     }
 
     /// Sends what was given.
@@ -255,6 +269,7 @@ workers = 3
             }
         }
         assert!(exchanges[0].lost > 0);
+        assert_eq!(exchanges[0].made, PARCELS / 2 + 1, "what comes back is used again");
     }
 
     /// How many there were.
