@@ -1,26 +1,31 @@
 //! Packets on their way from one worker to another: those that the kernel gave to a wrong one, and those that
 //! an engine hands over. They travel in parcels, so that many cost one look at a queue.
 //!
-//! A parcel's buffers change places with those of a batch and come back empty: nothing is copied, and nothing
-//! is allocated after the start. Who has no empty parcel left loses the packet, and counts it.
+//! A parcel's buffers change places with those of a batch and come back empty: nothing is copied. Parcels are
+//! made when they are first needed, up to a number, because their buffers take megabytes and few are under way
+//! where the kernel steers. Who has no empty parcel left loses the packet, and counts it. A worker that does not
+//! come round to what it was given keeps a part of the parcels at most: the others go on.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::wake::Wake;
 use crate::engine::{Owners, WorkerNumber};
 use crate::wire::Packet;
 
 /// Packets of a parcel.
-const PARCEL: usize = 64;
+pub(super) const PARCEL: usize = 64;
 /// Parcels of a worker, for all others together: some milliseconds of packets.
 const PARCELS: usize = 32;
+/// Parcels that one of many others may have at a time.
+const LEAST_AWAY: usize = 8;
 
 /// Packets for one worker: the first `count` of its buffers.
 pub(super) struct Parcel {
     packets: Vec<Packet>,
     count: usize,
     from: WorkerNumber,
+    to: WorkerNumber,
 }
 
 impl Parcel {
@@ -35,7 +40,15 @@ pub(super) struct Exchange {
     owners: Arc<Owners>,
     others: Vec<Other>,
     arrived: Receiver<Parcel>,
-    empty: Receiver<Parcel>,
+    returned: Receiver<Parcel>,
+    /// Empty ones; the last that came back is used first, because its lines may still be in the cache.
+    empty: Vec<Parcel>,
+    /// Parcels that exist.
+    made: usize,
+    /// Octets of a buffer.
+    size: usize,
+    /// Parcels that another worker may have at a time.
+    most_away: usize,
     /// Packets that came from the device and are another worker's.
     pub(super) strays: u64,
     /// Packets that were lost because no parcel was empty.
@@ -44,37 +57,47 @@ pub(super) struct Exchange {
 
 /// What one worker knows of another, or of itself.
 struct Other {
-    arrived: Sender<Parcel>,
-    empty: Sender<Parcel>,
+    arrived: SyncSender<Parcel>,
+    returned: SyncSender<Parcel>,
     wake: Wake,
     /// What is being filled for it.
     open: Option<Parcel>,
+    /// Parcels of ours that it has, and the open one.
+    away: usize,
 }
 
 impl Exchange {
     /// One for each worker, which the `wakes` wake, with buffers for packets of `size` bytes.
     pub(super) fn between(owners: &Arc<Owners>, wakes: &[Wake], size: usize) -> Vec<Exchange> {
-        let (arrivals, arrived): (Vec<_>, Vec<_>) = wakes.iter().map(|_| channel()).unzip();
-        let (returns, empty): (Vec<_>, Vec<_>) = wakes.iter().map(|_| channel()).unzip();
+        // There is room for every parcel that exists, so that no send ever waits.
+        let (arrivals, arrived): (Vec<_>, Vec<_>) =
+            wakes.iter().map(|_| sync_channel(wakes.len() * PARCELS)).unzip();
+        let (returns, returned): (Vec<_>, Vec<_>) = wakes.iter().map(|_| sync_channel(PARCELS)).unzip();
         let others = || {
             let doors = arrivals.iter().zip(&returns).zip(wakes);
-            doors.map(|((arrived, empty), wake)| Other {
+            doors.map(|((arrived, returned), wake)| Other {
                 arrived: arrived.clone(),
-                empty: empty.clone(),
+                returned: returned.clone(),
                 wake: wake.clone(),
                 open: None,
+                away: 0,
             })
         };
+        let most_away = (PARCELS / wakes.len().saturating_sub(1).max(1)).max(LEAST_AWAY);
         (0..)
-            .zip(arrived.into_iter().zip(empty))
-            .map(|(number, (arrived, empty))| {
-                for _ in 0..PARCELS {
-                    let packets = (0..PARCEL).map(|_| Packet::with_capacity(size)).collect();
-                    // The receiver is there.
-                    let _ = returns[usize::from(number)].send(Parcel { packets, count: 0, from: number });
-                }
-                let owners = Arc::clone(owners);
-                Exchange { number, owners, others: others().collect(), arrived, empty, strays: 0, lost: 0 }
+            .zip(arrived.into_iter().zip(returned))
+            .map(|(number, (arrived, returned))| Exchange {
+                number,
+                owners: Arc::clone(owners),
+                others: others().collect(),
+                arrived,
+                returned,
+                empty: Vec::with_capacity(PARCELS),
+                made: 0,
+                size,
+                most_away,
+                strays: 0,
+                lost: 0,
             })
             .collect()
     }
@@ -98,10 +121,10 @@ impl Exchange {
 
     /// Gives a packet to another worker; `packet` is another buffer then.
     pub(super) fn give(&mut self, packet: &mut Packet, to: WorkerNumber) {
-        let other = &mut self.others[usize::from(to)];
-        if other.open.is_none() {
-            other.open = self.empty.try_recv().ok();
+        if self.others[usize::from(to)].open.is_none() {
+            self.open(to);
         }
+        let other = &mut self.others[usize::from(to)];
         let Some(parcel) = &mut other.open else {
             self.lost += 1;
             return;
@@ -111,6 +134,32 @@ impl Exchange {
         if parcel.count == PARCEL {
             other.send();
         }
+    }
+
+    /// Begins a parcel for another worker, when there is an empty one that it may have.
+    fn open(&mut self, to: WorkerNumber) {
+        while let Ok(parcel) = self.returned.try_recv() {
+            self.others[usize::from(parcel.to)].away -= 1;
+            self.empty.push(parcel);
+        }
+        if self.others[usize::from(to)].away == self.most_away {
+            return;
+        }
+        if let Some(parcel) = self.empty.pop().or_else(|| self.make()) {
+            let other = &mut self.others[usize::from(to)];
+            other.away += 1;
+            other.open = Some(Parcel { to, ..parcel });
+        }
+    }
+
+    #[cold]
+    fn make(&mut self) -> Option<Parcel> {
+        if self.made == PARCELS {
+            return None;
+        }
+        self.made += 1;
+        let packets = (0..PARCEL).map(|_| Packet::with_capacity(self.size)).collect();
+        Some(Parcel { packets, count: 0, from: self.number, to: self.number })
     }
 
     /// Sends what was given.
@@ -127,7 +176,7 @@ impl Exchange {
     pub(super) fn give_back(&mut self, mut parcel: Parcel) {
         parcel.count = 0;
         // A worker that has ended needs none.
-        let _ = self.others[usize::from(parcel.from)].empty.send(parcel);
+        let _ = self.others[usize::from(parcel.from)].returned.try_send(parcel);
     }
 }
 
@@ -135,7 +184,7 @@ impl Other {
     fn send(&mut self) {
         let Some(parcel) = self.open.take() else { return };
         // A worker that has ended gets nothing: all of them end then.
-        if self.arrived.send(parcel).is_ok() {
+        if self.arrived.try_send(parcel).is_ok() {
             self.wake.ring();
         }
     }
@@ -197,18 +246,39 @@ workers = 3
     #[test]
     fn who_gives_faster_than_others_take_loses_packets_and_no_buffers() {
         let mut exchanges = three();
+        let most = PARCELS / 2 * PARCEL;
         for round in 0..3 {
-            for _ in 0..PARCELS * PARCEL + 5 {
+            for _ in 0..most + 5 {
                 exchanges[0].give(&mut to_pool(1, 1), 1);
             }
             exchanges[0].flush();
             assert_eq!(exchanges[0].lost, 5 * (round + 1));
-            let mut taken = 0;
-            while let Some(mut parcel) = exchanges[1].take() {
-                taken += parcel.packets().len();
-                exchanges[1].give_back(parcel);
-            }
-            assert_eq!(taken, PARCELS * PARCEL);
+            assert_eq!(take_all(&mut exchanges[1]), most);
         }
+    }
+
+    #[test]
+    fn a_worker_that_takes_nothing_costs_the_others_nothing() {
+        let mut exchanges = three();
+        for number in 0..2 * PARCELS * PARCEL {
+            exchanges[0].give(&mut to_pool(1, 1), 1);
+            if number % 10 == 0 {
+                exchanges[0].give(&mut to_pool(2, 2), 2);
+                exchanges[0].flush();
+                assert_eq!(take_all(&mut exchanges[2]), 1);
+            }
+        }
+        assert!(exchanges[0].lost > 0);
+        assert_eq!(exchanges[0].made, PARCELS / 2 + 1, "what comes back is used again");
+    }
+
+    /// How many there were.
+    fn take_all(exchange: &mut Exchange) -> usize {
+        let mut taken = 0;
+        while let Some(mut parcel) = exchange.take() {
+            taken += parcel.packets().len();
+            exchange.give_back(parcel);
+        }
+        taken
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Clock;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, PARCEL};
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::wake::Wake;
 use crate::engine::{Aftr, Event, Instant, Verdict};
@@ -21,6 +21,7 @@ use crate::wire::Packet;
 
 /// Packets per batch.
 const BATCH: usize = 64;
+const _: () = assert!(PARCEL <= BATCH, "the verdicts of a parcel have room where those of a batch have");
 /// Parcels of other workers between two looks at the device.
 const MOST_PARCELS: usize = 4;
 /// What a buffer takes: any IP packet, whatever MTU somebody gives the interface. Pages that no packet
@@ -59,7 +60,7 @@ impl<D: Device + AsFd> Worker<D> {
                 None => received,
             };
             self.forward(&mut batch[..own], &mut verdicts, now);
-            self.take_parcels(&mut verdicts, now);
+            let parcels = self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
             self.flush();
             self.hand_out_events();
@@ -67,7 +68,8 @@ impl<D: Device + AsFd> Worker<D> {
                 self.hand_out_events();
                 return Ok(self.snapshot(now));
             }
-            if received < BATCH {
+            // A parcel that comes later rings; none is left before.
+            if received < BATCH && parcels < MOST_PARCELS {
                 self.wait()?;
             }
         }
@@ -85,17 +87,16 @@ impl<D: Device + AsFd> Worker<D> {
         }
     }
 
-    /// Takes over what other workers give, a bounded amount: the device waits meanwhile.
-    fn take_parcels(&mut self, verdicts: &mut [Verdict], now: Instant) {
-        for _ in 0..MOST_PARCELS {
-            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { return };
+    /// Takes over what other workers give, a bounded amount: the device waits meanwhile. Says how many parcels.
+    fn take_parcels(&mut self, verdicts: &mut [Verdict], now: Instant) -> usize {
+        for taken in 0..MOST_PARCELS {
+            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { return taken };
             self.forward(parcel.packets(), verdicts, now);
             if let Some(exchange) = &mut self.exchange {
                 exchange.give_back(parcel);
             }
         }
-        // There may be more.
-        self.wake.ring();
+        MOST_PARCELS
     }
 
     fn let_time_pass(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use super::start_error::StartError;
 use super::wake::Wake;
 use super::worker::{LARGEST_PACKET, Worker};
 use crate::engine::{Aftr, Config, Event, Owners, Seed, Share, TtlBy};
-use crate::io::{AnyDevice, Device};
+use crate::io::Device;
 
 /// How long an answer of a worker may take: it answers between two batches, and its longest pause is the
 /// listing of a full table.
@@ -69,7 +70,10 @@ impl Drop for End {
 
 impl Workers {
     /// Starts one for each device.
-    pub(super) fn start(devices: Vec<AnyDevice>, plan: &Plan<'_>) -> Result<Workers, StartError> {
+    pub(super) fn start<D>(devices: Vec<D>, plan: &Plan<'_>) -> Result<Workers, StartError>
+    where
+        D: Device + AsFd + Send + 'static,
+    {
         let part = plan.config.of_one_worker();
         let mut exchanges = match plan.wakes {
             [_] => Vec::new(),
@@ -150,12 +154,134 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    /// Also of those that were started when a later one could not be.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn pin(cpu: u16) {
     let mut set = CpuSet::new();
     if usize::from(cpu) < CpuSet::MAX_CPU {
         set.set(cpu.into());
     }
     if let Err(error) = sched_setaffinity(None, &set) {
-        tracing::warn!(cpu, %error, "the worker runs on any processor: there is none of this number for it");
+        tracing::warn!(
+            cpu,
+            %error,
+            "the worker runs on any processor: this one is not there for it, or it may not choose \
+             (sched_setaffinity)"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::io::DeviceCounters;
+    use crate::wire::{Packet, Side};
+
+    const CONFIG: &str = r#"
+[softwire]
+aftr-ipv6-addr = ["2001:db8:aaaa::1"]
+b4-prefixes = ["2001:db8:b4::/48"]
+[[nat.external-ip-address-pool]]
+pool-id = 1
+external-ip-pool = ["198.51.100.0/28"]
+[dataplane]
+workers = 3
+"#;
+
+    /// Fails in the way that is sent to it.
+    struct Fuse(UnixDatagram);
+
+    impl AsFd for Fuse {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    impl Device for Fuse {
+        fn kernel_routes(&self) -> bool {
+            true
+        }
+
+        fn receive(&mut self, _: &mut [Packet]) -> io::Result<usize> {
+            let mut order = [0; 8];
+            match self.0.recv(&mut order).map(|length| &order[..length]) {
+                Ok(b"fail") => Err(io::Error::other("the cable is cut")),
+                Ok(order) => panic!("{order:?}"),
+                Err(_) => Ok(0),
+            }
+        }
+
+        fn send(&mut self, _: &Packet, _: Side) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn counters(&self) -> DeviceCounters {
+            DeviceCounters::default()
+        }
+    }
+
+    fn three() -> (Vec<UnixDatagram>, Workers) {
+        let config = Config::parse(CONFIG).unwrap();
+        let (key, seeds) = Seed::from_number(1).for_workers(3);
+        let owners = Arc::new(Owners::new(&config, key));
+        let wakes: Vec<Wake> = (0..3).map(|_| Wake::new().unwrap()).collect();
+        let (orders, devices): (Vec<_>, Vec<_>) = (0..3)
+            .map(|_| {
+                let (order, device) = UnixDatagram::pair().unwrap();
+                device.set_nonblocking(true).unwrap();
+                (order, Fuse(device))
+            })
+            .unzip();
+        let clock = Clock::start();
+        let plan =
+            Plan { config: &config, owners: &owners, seeds: &seeds, wakes: &wakes, clock, events: None };
+        (orders, Workers::start(devices, &plan).unwrap())
+    }
+
+    fn wait_for_the_end(workers: &mut Workers) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended = runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, workers.ended()).await });
+        ended.expect("nobody said that a worker has ended");
+    }
+
+    #[test]
+    fn one_that_cannot_go_on_ends_all_and_says_why() {
+        let (orders, mut workers) = three();
+        assert_eq!(workers.ask(Request::Snapshot).map(|all| all.len()), Ok(3));
+        orders[1].send(b"fail").unwrap();
+        wait_for_the_end(&mut workers);
+        assert_eq!(workers.ask(Request::Snapshot).map(|all| all.len()), Err(NoAnswer));
+        let error = workers.stop().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "the cable is cut");
+        assert!(workers.stop().is_none());
+    }
+
+    #[test]
+    fn one_that_panics_ends_all() {
+        let (orders, mut workers) = three();
+        orders[2].send(b"panic").unwrap();
+        wait_for_the_end(&mut workers);
+        let error = workers.stop().unwrap().unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
+    }
+
+    #[test]
+    fn all_end_with_their_owner() {
+        let (orders, workers) = three();
+        drop(workers);
+        // Nobody holds the other ends any more.
+        assert!(orders.iter().all(|order| order.send(b"?").is_err()));
     }
 }

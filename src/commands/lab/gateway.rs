@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 
 use super::topology::Node;
-use crate::daemon::{Daemon, NoAnswer, Options, Snapshot};
+use crate::daemon::{Daemon, Options, Snapshot};
 use crate::engine::{Config, Counters, DropReason, Instant, MappingView};
 
 /// What the other threads ask the daemon's thread to do.
-type Work = Box<dyn FnOnce(&Daemon) + Send>;
+type Work = Box<dyn FnOnce(&mut Daemon) + Send>;
 
 /// A running AFTR.
 pub struct Gateway {
@@ -53,7 +53,31 @@ impl Gateway {
     /// # Errors
     /// When the worker gives no answer.
     pub fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        self.ask(Daemon::snapshot)
+        Ok(self.ask(|daemon| daemon.snapshot())??)
+    }
+
+    /// The same of each worker.
+    ///
+    /// # Errors
+    /// When a worker gives no answer.
+    pub fn snapshots(&self) -> anyhow::Result<Vec<Snapshot>> {
+        Ok(self.ask(|daemon| daemon.snapshots())??)
+    }
+
+    /// The configuration in force.
+    ///
+    /// # Errors
+    /// When the AFTR has ended.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        self.ask(|daemon| daemon.config().clone())
+    }
+
+    /// Takes over a changed configuration, as a reload does.
+    ///
+    /// # Errors
+    /// Why it cannot be; then nothing has changed.
+    pub fn reconfigure(&self, config: Config) -> anyhow::Result<()> {
+        Ok(self.ask(|daemon| daemon.reconfigure(config))??)
     }
 
     /// The counter of a drop reason.
@@ -70,7 +94,7 @@ impl Gateway {
     /// # Errors
     /// When the worker gives no answer.
     pub fn mappings(&self) -> anyhow::Result<Vec<MappingView>> {
-        self.ask(Daemon::mappings)
+        Ok(self.ask(|daemon| daemon.mappings())??)
     }
 
     /// The AFTR's time.
@@ -81,13 +105,16 @@ impl Gateway {
         Ok(self.snapshot()?.at)
     }
 
-    fn ask<T: Send + 'static>(&self, question: fn(&Daemon) -> Result<T, NoAnswer>) -> anyhow::Result<T> {
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Daemon) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
         let (reply, answer) = channel();
         let work: Work = Box::new(move |daemon| {
             let _ = reply.send(question(daemon));
         });
         self.work.as_ref().context("the AFTR was stopped")?.send(work).ok().context("the AFTR has ended")?;
-        Ok(answer.recv().context("the AFTR has ended")??)
+        answer.recv().context("the AFTR has ended")
     }
 }
 
@@ -101,7 +128,7 @@ impl Drop for Gateway {
 }
 
 fn serve(config: Config, ready: &Sender<anyhow::Result<()>>, work: Receiver<Work>) {
-    let daemon = match Daemon::start(config, Options::default()) {
+    let mut daemon = match Daemon::start(config, Options::default()) {
         Ok(daemon) => daemon,
         Err(error) => {
             let _ = ready.send(Err(error.into()));
@@ -110,6 +137,6 @@ fn serve(config: Config, ready: &Sender<anyhow::Result<()>>, work: Receiver<Work
     };
     let _ = ready.send(Ok(()));
     for work in work {
-        work(&daemon);
+        work(&mut daemon);
     }
 }
