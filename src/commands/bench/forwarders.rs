@@ -188,7 +188,9 @@ pub(super) fn first_b4() -> anyhow::Result<Ipv6Addr> {
 /// Four port sets for each B4, and tables with room for every flow.
 fn configuration(kind: Kind, plan: &Plan, workers: u16) -> anyhow::Result<Config> {
     const B4S_PER_ADDRESS: u32 = 31;
-    let addresses = plan.b4s.div_ceil(B4S_PER_ADDRESS).next_power_of_two();
+    // Each worker has addresses of its own, and rarely its even part of the B4s.
+    let spread = if workers > 1 { 2 } else { 1 };
+    let addresses = (spread * plan.b4s).div_ceil(B4S_PER_ADDRESS).max(workers.into()).next_power_of_two();
     let prefix = 32 - addresses.trailing_zeros();
     // Workers are never given quite as many flows as each other.
     let (b4s, entries) = (plan.b4s, plan.flows.max(1024) * 2);
