@@ -147,7 +147,7 @@ impl Aftr {
         let record = &mut self.subscribers.slab[subscriber];
         record.creation.take(quota.new_mappings_per_second, quota.new_mappings_burst, now);
         if plan.is_grant {
-            self.grant(plan, subscriber, softwire, now);
+            self.grant(plan, softwire, flow, now);
         }
         self.pool.count_mapping(plan.port_set, flow.protocol);
         self.enter_mapping(
@@ -186,14 +186,15 @@ impl Aftr {
         id
     }
 
-    fn grant(&mut self, plan: Plan, subscriber: u32, softwire: u32, now: Instant) {
-        let b4 = self.softwires.slab[softwire].b4;
+    fn grant(&mut self, plan: Plan, softwire: u32, flow: &Flow, now: Instant) {
+        let tunnel = &self.softwires.slab[softwire];
+        let (b4, subscriber) = (tunnel.b4, tunnel.subscriber);
         let record = &mut self.subscribers.slab[subscriber];
         if record.address == NONE {
             record.address = plan.place.address;
             self.pool.pair(plan.place.address);
         }
-        self.pool.grant(plan.port_set, subscriber, record.first_port_set, b4);
+        self.pool.grant(plan.port_set, subscriber, record.first_port_set, b4, flow.source);
         record.first_port_set = plan.port_set;
         record.port_sets += 1;
         // RFC 7422: what follows from the configuration is not logged.
@@ -209,6 +210,8 @@ impl Aftr {
         Grant {
             subscriber: self.settings.subscriber_net(self.subscribers.slab[set.subscriber].prefix),
             b4: set.b4,
+            internal: set.internal,
+            pool_id: self.pool.pool_id(address),
             external: self.pool.ip(address),
             first_port: *ports.start(),
             last_port: *ports.end(),

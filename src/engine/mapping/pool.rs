@@ -19,6 +19,8 @@ pub(in crate::engine) struct Address {
     pub(in crate::engine) ip: Ipv4Addr,
     /// Its place in [`Pool::groups`].
     pub(in crate::engine) group: usize,
+    /// Its pool; of a retired address, the last one.
+    pool_id: u32,
     /// Subscribers paired with it.
     subscribers: u32,
     /// Sets that may be granted, own ranges not among them.
@@ -40,6 +42,8 @@ pub(in crate::engine) struct PortSet {
     pub(in crate::engine) next: u32,
     /// The B4 whose packet asked for it.
     pub(in crate::engine) b4: Ipv6Addr,
+    /// The host behind it that sent the packet.
+    pub(in crate::engine) internal: Ipv4Addr,
     /// Ports in use or in hold-down, by protocol.
     pub(in crate::engine) taken: [u16; 3],
     /// Mappings.
@@ -110,6 +114,7 @@ impl Pool {
                 let number = self.number_of(ip);
                 let address = &mut self.addresses[number as usize];
                 address.group = group;
+                address.pool_id = pool.pool_id;
                 address.retired = false;
                 address.drained = pool.drain.contains(&ip);
             }
@@ -131,6 +136,7 @@ impl Pool {
         self.addresses.push(Address {
             ip,
             group: 0,
+            pool_id: 0,
             subscribers: 0,
             free_sets: (self.layout.own_ranges()..sets).collect(),
             drained: false,
@@ -141,6 +147,7 @@ impl Pool {
             subscriber: NONE,
             next: NONE,
             b4: Ipv6Addr::UNSPECIFIED,
+            internal: Ipv4Addr::UNSPECIFIED,
             taken: [0; 3],
             mappings: 0,
             empty_since: Instant::ZERO,
@@ -181,6 +188,10 @@ impl Pool {
     #[inline]
     pub(in crate::engine) fn ip(&self, address: u32) -> Ipv4Addr {
         self.addresses[address as usize].ip
+    }
+
+    pub(in crate::engine) fn pool_id(&self, address: u32) -> u32 {
+        self.addresses[address as usize].pool_id
     }
 
     /// The address for a new subscriber: the least loaded of its pool, at random among equals
@@ -295,13 +306,21 @@ impl Pool {
         id % self.layout.sets() < self.layout.own_ranges()
     }
 
-    /// Gives a set to a subscriber, in front of the sets that it has.
-    pub(in crate::engine) fn grant(&mut self, id: u32, subscriber: u32, next: u32, b4: Ipv6Addr) {
+    /// Gives a set to a subscriber, in front of the sets that it has. `b4` and `internal` asked for it.
+    pub(in crate::engine) fn grant(
+        &mut self,
+        id: u32,
+        subscriber: u32,
+        next: u32,
+        b4: Ipv6Addr,
+        internal: Ipv4Addr,
+    ) {
         let set = &mut self.port_sets[id as usize];
         debug_assert_eq!(set.subscriber, NONE);
         set.subscriber = subscriber;
         set.next = next;
         set.b4 = b4;
+        set.internal = internal;
         self.take_from_free(id);
     }
 
