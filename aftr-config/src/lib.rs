@@ -19,6 +19,8 @@ mod protocol;
 mod policy;
 mod icmp;
 mod dataplane;
+mod export;
+mod target;
 // What holds between sections, and what follows from them.
 mod checks;
 mod advice;
@@ -32,6 +34,7 @@ mod error;
 pub use capacity::Capacity;
 pub use dataplane::{Dataplane, DeviceKind, Interfaces};
 pub use error::ConfigError;
+pub use export::{Collector, Export, Format, Receiver};
 pub use fragments::FragmentLimits;
 pub use icmp::IcmpLimits;
 pub use limits::{SessionLimits, Tables};
@@ -43,6 +46,7 @@ pub use pool::Pool;
 pub use ports::{Deterministic, PortQuota, PortSet};
 pub use protocol::{PerProtocol, Protocol};
 pub use softwire::{DfPolicy, Dscp, Ecn, FlowLabel, MssClamping, Softwire};
+pub use target::{Log, Spool, Target, Transport};
 pub use timers::{PerPortTimeout, Timers};
 
 use reader::Table;
@@ -69,6 +73,8 @@ pub struct Config {
     pub icmp: IcmpLimits,
     /// `[dataplane]`: devices and workers.
     pub dataplane: Dataplane,
+    /// `[ipfix]` and `[syslog]`: who is told of grants.
+    pub export: Export,
 }
 
 impl Config {
@@ -107,6 +113,7 @@ impl Config {
             policy: Policy::read(root.table("policy")),
             icmp: IcmpLimits::read(root.table("icmp")),
             dataplane: Dataplane::read(root.table("dataplane")),
+            export: Export::read(root.table("ipfix"), root.table("syslog")),
         };
         root.finish();
         config
