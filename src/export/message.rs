@@ -25,7 +25,7 @@ pub struct Encoder {
     nel: bool,
     domain: u32,
     /// IPFIX: data records of this session. NetFlow: messages.
-    sequence: u32,
+    pub(super) sequence: u32,
     /// Milliseconds of the monotonic clock when it was made: NetFlow tells its age.
     started: Option<u64>,
     /// Octets of a message, at most.

@@ -22,9 +22,17 @@ mod queue;
 mod spool;
 mod window;
 mod pacer;
+mod form;
+mod link;
+mod counters;
+mod session;
+mod datagrams;
+mod exporter;
 
+pub use counters::{ExportCounters, TargetStatus};
 pub use decode::records;
 pub use element::{Element, VARIABLE};
+pub use exporter::Exporter;
 pub use instance::{Instance, PoolFacts};
 pub use ledger::Stamped;
 pub use loss::Loss;

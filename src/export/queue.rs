@@ -78,6 +78,12 @@ impl Queue {
         drop(self.wake.wait_timeout_while(inner, time, goes_on));
     }
 
+    /// Waits for time to pass, or until it is closed.
+    pub(super) fn rest(&self, time: Duration) {
+        let inner = self.lock();
+        drop(self.wake.wait_timeout_while(inner, time, |inner| !inner.is_closed));
+    }
+
     /// Ends the reader's waiting for good.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;

@@ -225,7 +225,8 @@ impl Spool {
     }
 
     fn count_of(&self, file: &Spooled) -> [u64; 3] {
-        file.records.unwrap_or_else(|| self.read(file.number).map(|records| count(&records)).unwrap_or_default())
+        file.records
+            .unwrap_or_else(|| self.read(file.number).map(|records| count(&records)).unwrap_or_default())
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<Record>> {

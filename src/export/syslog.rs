@@ -33,6 +33,12 @@ impl Lines {
         }
     }
 
+    /// The same lines of another name.
+    #[must_use]
+    pub fn with_host_name(self, host_name: &str) -> Lines {
+        Lines { host_name: host_name.to_owned(), ..self }
+    }
+
     /// The line of a record, without a newline.
     #[must_use]
     pub fn line(&self, record: &Record) -> String {
@@ -218,9 +224,10 @@ mod tests {
         let threshold = |threshold| What::Threshold { threshold, value: 15, pool_id: 7 };
         let said = |one| lines(None).line(&Record { at, what: threshold(one) });
         assert!(said(Threshold::PoolHigh).starts_with("<140>1 "));
-        assert!(said(Threshold::PoolHigh).ends_with(
-            " NATTHR - POOLHT [npool NATINST=\"1\" POOLID=\"7\" POOLHW=\"15\"]"
-        ));
+        assert!(
+            said(Threshold::PoolHigh)
+                .ends_with(" NATTHR - POOLHT [npool NATINST=\"1\" POOLID=\"7\" POOLHW=\"15\"]")
+        );
         assert!(said(Threshold::PoolLow).starts_with("<142>1 "));
         assert!(said(Threshold::MappingsHigh).ends_with("GAPMHT [ngapmht NATINST=\"1\" GAPMCNT=\"15\"]"));
         assert!(said(Threshold::AddressMappingsHigh).ends_with("GAMHT [ngamht NATINST=\"1\" GAMCNT=\"15\"]"));

@@ -21,10 +21,10 @@ pub(super) struct Window {
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// Octets on the wire.
-    octets: u64,
-    sent: Instant,
-    /// The spool's file whose last records these are.
-    pub(super) ends_file: Option<u64>,
+    pub(super) octets: u64,
+    pub(super) sent: Instant,
+    /// The spool's file that they are from.
+    pub(super) file: Option<u64>,
 }
 
 impl Window {
@@ -32,9 +32,14 @@ impl Window {
         Window { batches: VecDeque::new(), octets: 0, most_octets }
     }
 
-    pub(super) fn push(&mut self, records: Vec<Record>, octets: u64, ends_file: Option<u64>, now: Instant) {
-        self.octets += octets;
-        self.batches.push_back(Batch { records, octets, sent: now, ends_file });
+    pub(super) fn push(&mut self, batch: Batch) {
+        self.octets += batch.octets;
+        self.batches.push_back(batch);
+    }
+
+    /// Whether something of the spool's file may not have been read.
+    pub(super) fn has_file(&self, file: u64) -> bool {
+        self.batches.iter().any(|batch| batch.file == Some(file))
     }
 
     /// The oldest batch, when so much was sent after it, or so long ago, that it was read. `unwritten` octets

@@ -43,7 +43,7 @@ fn what_is_put_in_comes_out_in_order_and_survives_a_restart() {
     let mut second = spool(&folder, 1 << 30);
     second.append(&records[120_000..], now(2)).unwrap();
     assert!(fs::read_dir(&folder).unwrap().count() > 2);
-    assert_eq!(drained(&mut second), records);
+    assert!(drained(&mut second) == records);
     assert_eq!((second.octets(), second.loss), (0, Loss::default()));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     fs::remove_dir_all(folder).unwrap();
@@ -57,7 +57,7 @@ fn what_is_older_goes_before_what_is_there() {
     spool.append(&records[20..], now(1)).unwrap();
     spool.prepend(&records[10..20], now(1)).unwrap();
     spool.prepend(&records[..10], now(1)).unwrap();
-    assert_eq!(drained(&mut spool), records);
+    assert!(drained(&mut spool) == records);
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -74,7 +74,7 @@ fn a_torn_end_costs_no_more_than_its_message() {
     fs::write(&path, &octets[..octets.len() - 5]).unwrap();
     let mut second = spool(&folder, 1 << 30);
     second.append(&records[10..], now(2)).unwrap();
-    assert_eq!(drained(&mut second), records);
+    assert!(drained(&mut second) == records);
     fs::remove_dir_all(folder).unwrap();
 }
 

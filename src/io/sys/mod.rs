@@ -1,6 +1,7 @@
 //! System calls that the compiler cannot check: nothing else in this crate is `unsafe`.
 
 pub mod namespace;
+pub mod path_mtu;
 pub mod packet_ring;
 pub mod packet_socket;
 pub mod tun;
