@@ -31,15 +31,22 @@ pub struct Exporter {
     ledger: Ledger,
     targets: Vec<Running>,
     shared: Arc<Shared>,
-    /// Of one offer: all records, and those for targets that want no mappings.
+    /// Of one offer: all records, and those that one target wants.
     all: Vec<Record>,
-    without_mappings: Vec<Record>,
+    wanted: Vec<Record>,
+}
+
+/// Classes of records that a target is told of.
+#[derive(Clone, Copy, PartialEq)]
+struct Wants {
+    mappings: bool,
+    notices: bool,
 }
 
 struct Running {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    log: Log,
+    wants: Wants,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,15 +76,19 @@ impl Exporter {
             let format = if collector.format == Format::Ipfix { "ipfix" } else { "netflow-v9" };
             let form = Form::of_collector(collector, number, &instance);
             let refresh = collector.template_refresh;
-            targets.push(Running::start(&collector.target, format, form, refresh, &shared)?);
+            // Collectors of NetFlow know no thresholds.
+            let notices = collector.format == Format::Ipfix;
+            let wants = Wants { mappings: collector.target.log == Log::Mappings, notices };
+            targets.push(Running::start(&collector.target, format, form, refresh, wants, &shared)?);
         }
         for receiver in &config.receivers {
             let form = Form::of_receiver(receiver, &instance);
+            let wants = Wants { mappings: receiver.target.log == Log::Mappings, notices: true };
             // Of syslog nothing but the quality of the time is repeated.
-            targets.push(Running::start(&receiver.target, "syslog", form, 86_400, &shared)?);
+            targets.push(Running::start(&receiver.target, "syslog", form, 86_400, wants, &shared)?);
         }
         let ledger = Ledger::new(instance, log_mappings);
-        Ok(Exporter { ledger, targets, shared, all: Vec::new(), without_mappings: Vec::new() })
+        Ok(Exporter { ledger, targets, shared, all: Vec::new(), wanted: Vec::new() })
     }
 
     /// Takes events, in their order. Never waits for a collector or a disk: what does not fit in a target's queue
@@ -92,15 +103,14 @@ impl Exporter {
         }
         let Some(last) = self.all.last() else { return };
         let now = last.at;
-        self.without_mappings.clear();
-        let grants = self.all.iter().filter(|record| record.class() != Class::Mapping);
-        self.without_mappings.extend(grants);
         for target in &self.targets {
-            let records = match target.log {
-                Log::Mappings => &self.all,
-                Log::PortSets => &self.without_mappings,
-            };
-            target.queue.push(records, now);
+            if target.wants == (Wants { mappings: true, notices: true }) {
+                target.queue.push(&self.all, now);
+                continue;
+            }
+            self.wanted.clear();
+            self.wanted.extend(self.all.iter().filter(|record| target.wants.has(record.class())));
+            target.queue.push(&self.wanted, now);
         }
     }
 
@@ -140,12 +150,23 @@ impl Drop for Exporter {
     }
 }
 
+impl Wants {
+    fn has(self, class: Class) -> bool {
+        match class {
+            Class::Notice => self.notices,
+            Class::Mapping => self.mappings,
+            Class::Grant => true,
+        }
+    }
+}
+
 impl Running {
     fn start(
         target: &Target,
         format: &str,
         form: Form,
         template_refresh: u32,
+        wants: Wants,
         shared: &Arc<Shared>,
     ) -> io::Result<Running> {
         let queue = Arc::new(Queue::new(target.queue_octets, BATCH));
@@ -171,7 +192,7 @@ impl Running {
             let datagrams = Datagrams::new(target, form, template_refresh, own_queue, own_counters);
             builder.spawn(move || run_datagrams(datagrams, &about, &waits))?
         };
-        Ok(Running { queue, counters, log: target.log, thread: Some(thread) })
+        Ok(Running { queue, counters, wants, thread: Some(thread) })
     }
 }
 
@@ -207,7 +228,7 @@ fn run_session(mut session: Session<Tcp>, about: &About, waits: &Waits) {
     loop {
         let now = clock.now();
         let pause = about.with(|about| session.step(about, now));
-        if waits.queue.is_closed() && (session.is_idle() || !session.is_up() || is_over()) {
+        if waits.queue.is_closed() && (session.is_idle() || session.is_away() || is_over()) {
             break;
         }
         match pause {

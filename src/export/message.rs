@@ -80,8 +80,8 @@ impl Encoder {
             template::MAPPING => log == Log::Mappings,
             template::SESSION | template::ADDRESS | template::NO_ADDRESS | template::NO_PORT => false,
             id if template::QUOTAS.contains(&id) => false,
-            // NetFlow's options have other scopes, and no strings.
-            _ => template.scope == 0 || is_ipfix,
+            // Collectors of NetFlow know no thresholds; its options have other scopes, and no strings.
+            id => is_ipfix || id == template::PORT_SET,
         };
         let mut messages = Vec::new();
         let mut rest: Vec<&Template> = TEMPLATES.iter().filter(is_sent).collect();
@@ -108,7 +108,8 @@ impl Encoder {
                 (Format::Ipfix, _) => 3,
                 (Format::NetflowV9, _) => 0,
             };
-            if set.is_none_or(|(open, _)| open != set_id) {
+            // nfacctd 1.7.7 reads no second options template of a set.
+            if template.scope > 0 || set.is_none_or(|(open, _)| open != set_id) {
                 end_set(&mut set, out);
                 set = Some((set_id, begin_set(set_id, out)));
             }

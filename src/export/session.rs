@@ -151,8 +151,13 @@ impl<L: Link> Session<L> {
     }
 
     /// Whether there is a session.
-    pub(super) fn is_up(&self) -> bool {
+    fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
+    }
+
+    /// Whether there is none, and none is being made.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.state, State::Away)
     }
 
     /// Whether everything that came in was written.

@@ -8,7 +8,7 @@ use super::*;
 use crate::engine::Instant;
 use crate::export::decode;
 use crate::export::instance::PoolFacts;
-use crate::export::record::{Change, Host, Threshold};
+use crate::export::record::{Change, Class, Host, Threshold};
 
 const NOW: Now = Now { monotonic: Instant::from_millis(5000), unix_millis: 1_793_193_845_067 };
 
@@ -148,7 +148,8 @@ fn another_reader_understands_ipfix() {
 /// IPX-46
 #[test]
 fn netflow_counts_messages_and_aligns_sets() {
-    let records = assorted(300);
+    let mut records = assorted(300);
+    records.retain(|record| record.class() != Class::Notice);
     let mut encoder = Encoder::new(Format::NetflowV9, true, 9, 1400);
     let templates = encoder.templates(Log::Mappings, NOW);
     assert_eq!(templates[0][20..22], [0, 0], "a template flowset has number 0");
@@ -171,7 +172,7 @@ fn netflow_counts_messages_and_aligns_sets() {
     }
     assert_eq!(read, records.len());
     for record in &records {
-        assert!(matches!(record.nat_event(true), 1 | 2 | 18));
+        assert!(matches!(record.nat_event(true), 1 | 2));
     }
 }
 
