@@ -18,3 +18,7 @@ mod pmacct;
 mod tshark;
 #[path = "collectors/fixbuf.rs"]
 mod fixbuf;
+#[path = "collectors/golden.rs"]
+mod golden;
+#[path = "collectors/faults.rs"]
+mod faults;
