@@ -1,11 +1,10 @@
 //! Messages back to records: what a spool needs, which holds nothing but our own IPFIX. Whatever is not ours
 //! is passed over; a message that is cut short ends the reading.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::element::{Element, VARIABLE};
+use super::element::VARIABLE;
+use super::fields::Fields;
 use super::message::IPFIX_HEADER;
-use super::record::{Change, Host, Record, Threshold, What};
+use super::record::Record;
 use super::template::Template;
 
 /// The records of whole messages, in order, and how many octets those messages have.
@@ -50,100 +49,6 @@ fn read_set(template: &'static Template, mut set: &[u8], records: &mut Vec<Recor
             set = rest;
         }
         records.extend(fields.record(template));
-    }
-}
-
-/// What a record may consist of.
-#[derive(Default)]
-struct Fields {
-    at: u64,
-    nat_event: u64,
-    internal: u64,
-    external: u64,
-    b4: [u8; 16],
-    protocol: u64,
-    internal_port: u64,
-    external_port: u64,
-    first_port: u64,
-    last_port: u64,
-    pool_id: u64,
-    threshold: u64,
-    value: u64,
-}
-
-impl Fields {
-    fn read(&mut self, element: Element, value: &[u8]) {
-        if element == Element::SourceIpv6Address {
-            self.b4.copy_from_slice(value);
-            return;
-        }
-        let number = value.iter().fold(0u64, |number, &octet| number << 8 | u64::from(octet));
-        *match element {
-            Element::ObservationTimeMilliseconds => &mut self.at,
-            Element::NatEvent => &mut self.nat_event,
-            Element::SourceIpv4Address => &mut self.internal,
-            Element::PostNatSourceIpv4Address => &mut self.external,
-            Element::ProtocolIdentifier => &mut self.protocol,
-            Element::SourceTransportPort => &mut self.internal_port,
-            Element::PostNaptSourceTransportPort => &mut self.external_port,
-            Element::PortRangeStart => &mut self.first_port,
-            Element::PortRangeEnd => &mut self.last_port,
-            Element::NatPoolId => &mut self.pool_id,
-            Element::NatThresholdEvent => &mut self.threshold,
-            Element::AddressPoolHighThreshold
-            | Element::AddressPoolLowThreshold
-            | Element::AddressPortMappingHighThreshold
-            | Element::GlobalAddressMappingHighThreshold => &mut self.value,
-            // In every record the same, or derived, or in none that we write.
-            Element::NatInstanceId
-            | Element::PortRangeStepSize
-            | Element::PortRangeNumPorts
-            | Element::DestinationTransportPort
-            | Element::DestinationIpv4Address
-            | Element::SourceIpv6Address
-            | Element::ExportingProcessId
-            | Element::NotSentFlowTotalCount
-            | Element::NotSentPacketTotalCount
-            | Element::NotSentOctetTotalCount
-            | Element::NatPoolName
-            | Element::NatQuotaExceededEvent
-            | Element::MaxSessionEntries
-            | Element::MaxBibEntries
-            | Element::MaxEntriesPerUser
-            | Element::MaxSubscribers
-            | Element::MaxFragmentsPendingReassembly
-            | Element::AddressPortMappingPerUserHighThreshold => return,
-        } = number;
-    }
-
-    fn record(&self, template: &Template) -> Option<Record> {
-        let host = Host { b4: Ipv6Addr::from(self.b4), internal: Ipv4Addr::from(self.internal as u32) };
-        let external = Ipv4Addr::from(self.external as u32);
-        let pool_id = self.pool_id as u32;
-        let threshold = Threshold::ALL.into_iter().find(|one| u64::from(one.code()) == self.threshold);
-        let what = match self.nat_event {
-            event @ (16 | 17) => What::PortSet {
-                change: if event == 16 { Change::Begin } else { Change::End },
-                host,
-                external,
-                first_port: self.first_port as u16,
-                last_port: self.last_port as u16,
-                pool_id,
-            },
-            event @ (8 | 9) => What::Mapping {
-                change: if event == 8 { Change::Begin } else { Change::End },
-                host,
-                protocol: self.protocol as u8,
-                internal_port: self.internal_port as u16,
-                external,
-                external_port: self.external_port as u16,
-                pool_id,
-            },
-            18 => What::Threshold { threshold: threshold?, value: self.value as u32, pool_id },
-            _ => return None,
-        };
-        let record = Record { at: self.at, what };
-        (record.template() == template.id).then_some(record)
     }
 }
 

@@ -4,10 +4,10 @@
 
 use aftr_config::{Format, Log};
 
-use super::element::{Element, VARIABLE};
+use super::fields::Fields;
 use super::instance::Instance;
 use super::loss::Loss;
-use super::record::{Record, What};
+use super::record::Record;
 use super::template::{self, TEMPLATES, Template};
 use super::time::Now;
 
@@ -62,8 +62,9 @@ impl Encoder {
                 end_set(&mut set, out);
                 set = Some((id, begin_set(id, out)));
             }
+            let fields = Fields::of(record, self.nel, self.domain);
             for &element in template.fields {
-                self.put(record, element, out);
+                fields.put(element, out);
             }
             written += 1;
         }
@@ -209,50 +210,6 @@ impl Encoder {
             }
         }
     }
-
-    /// One field of a record. What a record does not have is 0; no template asks for it.
-    #[inline]
-    fn put(&self, record: &Record, element: Element, out: &mut Vec<u8>) {
-        match element {
-            Element::ObservationTimeMilliseconds => put64(record.at, out),
-            Element::NatEvent => out.push(record.nat_event(self.nel)),
-            Element::NatInstanceId => put32(self.domain, out),
-            element => match record.what {
-                What::PortSet { host, external, first_port, last_port, pool_id, .. } => match element {
-                    Element::SourceIpv4Address => out.extend(host.internal.octets()),
-                    Element::PostNatSourceIpv4Address => out.extend(external.octets()),
-                    Element::SourceIpv6Address => out.extend(host.b4.octets()),
-                    Element::PortRangeStart => put16(first_port, out),
-                    Element::PortRangeEnd => put16(last_port, out),
-                    Element::PortRangeStepSize => put16(1, out),
-                    Element::PortRangeNumPorts => put16(last_port - first_port + 1, out),
-                    Element::NatPoolId => put32(pool_id, out),
-                    other => put_zeros(other, out),
-                },
-                What::Mapping { host, protocol, internal_port, external, external_port, pool_id, .. } => {
-                    match element {
-                        Element::SourceIpv4Address => out.extend(host.internal.octets()),
-                        Element::PostNatSourceIpv4Address => out.extend(external.octets()),
-                        Element::SourceIpv6Address => out.extend(host.b4.octets()),
-                        Element::ProtocolIdentifier => out.push(protocol),
-                        Element::SourceTransportPort => put16(internal_port, out),
-                        Element::PostNaptSourceTransportPort => put16(external_port, out),
-                        Element::NatPoolId => put32(pool_id, out),
-                        other => put_zeros(other, out),
-                    }
-                }
-                What::Threshold { threshold, value, pool_id } => match element {
-                    Element::NatThresholdEvent => put32(threshold.code(), out),
-                    Element::NatPoolId => put32(pool_id, out),
-                    Element::AddressPoolHighThreshold
-                    | Element::AddressPoolLowThreshold
-                    | Element::AddressPortMappingHighThreshold
-                    | Element::GlobalAddressMappingHighThreshold => put32(value, out),
-                    other => put_zeros(other, out),
-                },
-            },
-        }
-    }
 }
 
 fn begin_set(id: u16, out: &mut Vec<u8>) -> usize {
@@ -282,11 +239,6 @@ fn put_string(text: &str, out: &mut Vec<u8>) {
     out.extend(text.as_bytes());
 }
 
-fn put_zeros(element: Element, out: &mut Vec<u8>) {
-    let octets = if element.octets() == VARIABLE { 1 } else { element.octets() };
-    out.resize(out.len() + usize::from(octets), 0);
-}
-
 #[inline]
 fn put16(value: u16, out: &mut Vec<u8>) {
     out.extend(value.to_be_bytes());
@@ -303,4 +255,5 @@ fn put64(value: u64, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+#[path = "tests/message.rs"]
 pub(super) mod tests;

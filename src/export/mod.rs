@@ -14,6 +14,7 @@ mod template;
 mod record;
 mod instance;
 mod ledger;
+mod fields;
 mod message;
 mod decode;
 mod syslog;

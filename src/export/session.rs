@@ -410,7 +410,8 @@ impl<L: Link> Session<L> {
         let State::Up { unwritten, written, .. } = &mut self.state else { return };
         let since = self.reported.map(|at| now.monotonic - at);
         let is_due = since.is_none_or(|since| since >= self.form.status_interval());
-        if !is_due && !(self.form.has_news(about) && since > Some(BLOCKED)) {
+        let is_news = self.form.has_news(about) && since > Some(BLOCKED);
+        if !is_due && !is_news {
             return;
         }
         self.reported = Some(now.monotonic);
@@ -435,4 +436,5 @@ impl<L: Link> Session<L> {
 }
 
 #[cfg(test)]
+#[path = "tests/session.rs"]
 mod tests;

@@ -291,4 +291,5 @@ fn count_into(counts: &mut [u64; 3], records: &[Record]) {
 }
 
 #[cfg(test)]
+#[path = "tests/spool.rs"]
 mod tests;

@@ -27,25 +27,25 @@ pub struct Template {
 }
 
 /// natEvent 8, 9: a mapping.
-pub const MAPPING: u16 = 256;
+pub(super) const MAPPING: u16 = 256;
 /// natEvent 4, 5: a session with its remote end.
-pub const SESSION: u16 = 257;
+pub(super) const SESSION: u16 = 257;
 /// natEvent 16, 17: a port set.
-pub const PORT_SET: u16 = 258;
+pub(super) const PORT_SET: u16 = 258;
 /// natEvent 14, 15: a subscriber's external address.
-pub const ADDRESS: u16 = 259;
+pub(super) const ADDRESS: u16 = 259;
 /// natEvent 3: a pool has no address.
-pub const NO_ADDRESS: u16 = 260;
+pub(super) const NO_ADDRESS: u16 = 260;
 /// natEvent 12: an address has no port.
-pub const NO_PORT: u16 = 261;
+pub(super) const NO_PORT: u16 = 261;
 /// natEvent 13, in the order of natQuotaExceededEvent from 1.
-pub const QUOTAS: [u16; 5] = [262, 263, 264, 265, 266];
+pub(super) const QUOTAS: [u16; 5] = [262, 263, 264, 265, 266];
 /// natEvent 18, in the order of natThresholdEvent from 1.
-pub const THRESHOLDS: [u16; 5] = [267, 268, 269, 270, 271];
+pub(super) const THRESHOLDS: [u16; 5] = [267, 268, 269, 270, 271];
 /// Options: what was lost.
-pub const RELIABILITY: u16 = 300;
+pub(super) const RELIABILITY: u16 = 300;
 /// Options: the name of a pool.
-pub const POOL_NAME: u16 = 301;
+pub(super) const POOL_NAME: u16 = 301;
 
 const fn data(id: u16, fields: &'static [Element]) -> Template {
     Template { id, scope: 0, fields }

@@ -16,8 +16,8 @@ use crate::run;
 /// Grants, each with a time of its own.
 fn grants(range: std::ops::Range<u64>) -> Vec<Stamped> {
     let grant = |number: u64| Grant {
-        subscriber: format!("2001:db8:b4:{:x}::/64", number / 2 % 65_536).parse().unwrap(),
-        b4: format!("2001:db8:b4:{:x}::1", number / 2 % 65_536).parse().unwrap(),
+        subscriber: format!("2001:db8:b4:{:x}::/64", number / 2 % 65_536).parse().expect("an address"),
+        b4: format!("2001:db8:b4:{:x}::1", number / 2 % 65_536).parse().expect("an address"),
         internal: Ipv4Addr::new(10, 0, 0, 2),
         pool_id: 7,
         external: Ipv4Addr::from(0xc633_6400 + (number / 252 % 16) as u32),
@@ -72,9 +72,9 @@ impl Collector {
         std::thread::spawn(move || {
             for session in listener.incoming() {
                 let session = session.expect("a session");
-                *state.session.lock().unwrap() = Some(session.try_clone().expect("a socket"));
+                *state.session.lock().expect("a lock") = Some(session.try_clone().expect("a socket"));
                 let place = {
-                    let mut streams = state.streams.lock().unwrap();
+                    let mut streams = state.streams.lock().expect("a lock");
                     streams.push(Vec::new());
                     streams.len() - 1
                 };
@@ -86,7 +86,7 @@ impl Collector {
 
     /// Closes the session in the middle of whatever it carries.
     fn cut(&self) {
-        if let Some(session) = self.state.session.lock().unwrap().take() {
+        if let Some(session) = self.state.session.lock().expect("a lock").take() {
             let _ = session.shutdown(std::net::Shutdown::Both);
         }
     }
@@ -97,12 +97,12 @@ impl Collector {
 
     /// All records, of whole messages.
     fn read(&self) -> Vec<Record> {
-        let streams = self.state.streams.lock().unwrap();
+        let streams = self.state.streams.lock().expect("a lock");
         streams.iter().flat_map(|stream| records(stream).0).collect()
     }
 
     fn sessions(&self) -> usize {
-        self.state.streams.lock().unwrap().len()
+        self.state.streams.lock().expect("a lock").len()
     }
 
     fn knows(&self, count: usize) -> bool {
@@ -121,7 +121,7 @@ fn read(mut session: TcpStream, state: &State, place: usize) {
                 let _ = session.shutdown(std::net::Shutdown::Both);
                 return;
             }
-            Ok(octets) => state.streams.lock().unwrap()[place].extend(&buffer[..octets]),
+            Ok(octets) => state.streams.lock().expect("a lock")[place].extend(&buffer[..octets]),
         }
     }
 }
@@ -242,7 +242,7 @@ fn a_collector_that_is_away_is_no_matter_for_another() {
         std::thread::sleep(Duration::from_millis(1));
     }
     wait("every record", || collector.read().len() as u64 == all);
-    let [lost, sent] = counters.status().try_into().unwrap();
+    let [lost, sent] = counters.status().try_into().expect("two targets");
     assert_eq!((sent.sent, sent.loss.total()), (all, 0));
     assert_eq!(lost.queued + lost.loss.of(Class::Grant), all);
     assert!(lost.queued_octets <= 1 << 20 && !lost.is_connected && sent.is_connected);

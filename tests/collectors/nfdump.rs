@@ -53,10 +53,7 @@ fn expected() -> Vec<Told> {
 }
 
 fn read(record: &Value) -> Told {
-    let text = |key: &str| match &record[key] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let text = |key: &str| run::text(&record[key]);
     let number = |key: &str| text(key).parse::<u16>().unwrap_or_default();
     // Milliseconds without their zeros: .067 is written as .67.
     let event = text("t_event");

@@ -53,10 +53,7 @@ fn nfacctd_tells_what_was_sent() {
 }
 
 fn read(record: &Value) -> Told {
-    let text = |key: &str| match &record[key] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let text = |key: &str| run::text(&record[key]);
     let number = |key: &str| text(key).parse::<u16>().expect("a number");
     let time = text("timestamp_start");
     let (seconds, micros) = time.split_once('.').expect("a time");

@@ -91,8 +91,8 @@ const HOMES: [&str; 3] = ["2001:db8:b4::1", "2001:db8:b4:1::1", "2001:db8:b4:2:a
 /// changes its address; a pool that fills up.
 pub(crate) fn events() -> Vec<Stamped> {
     let grant = |home: usize, set: u16| Grant {
-        subscriber: format!("2001:db8:b4:{home}::/64").parse().unwrap(),
-        b4: HOMES[home].parse().unwrap(),
+        subscriber: format!("2001:db8:b4:{home}::/64").parse().expect("an address"),
+        b4: HOMES[home].parse().expect("an address"),
         internal: Ipv4Addr::new(10, 0, 0, 2),
         pool_id: 7,
         external: Ipv4Addr::new(198, 51, 100, 3),
@@ -100,7 +100,7 @@ pub(crate) fn events() -> Vec<Stamped> {
         last_port: 1535 + 512 * set,
     };
     let mapping = |home: usize, set: u16, protocol: Protocol, port: u16| MappingRecord {
-        b4: HOMES[home].parse().unwrap(),
+        b4: HOMES[home].parse().expect("an address"),
         protocol,
         internal: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000 + port),
         external: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 3), 1024 + 512 * set + port),
@@ -119,8 +119,8 @@ pub(crate) fn events() -> Vec<Stamped> {
     kinds.push(MappingRemoved(mapping(1, 17, Protocol::Udp, 1)));
     kinds.push(EventKind::SoftwireMoved {
         subscriber: grant(0, 0).subscriber,
-        from: HOMES[0].parse().unwrap(),
-        to: "2001:db8:b4::2".parse().unwrap(),
+        from: HOMES[0].parse().expect("an address"),
+        to: "2001:db8:b4::2".parse().expect("an address"),
     });
     kinds.push(PortSetReleased(grant(1, 17)));
     kinds.push(EventKind::PoolLow { pool_id: 7, percent: 69 });
@@ -132,12 +132,15 @@ pub(crate) fn events() -> Vec<Stamped> {
     (0..).zip(kinds).map(stamped).collect()
 }
 
+/// Number of the event, natEvent, B4, ports, protocol.
+type Row<'a> = (u64, u8, &'a str, (u16, u16), u8);
+
 /// What must be known of the run, written down by hand.
 pub(crate) fn told(with_mappings: bool) -> Vec<Told> {
     let [a, b, c] = HOMES;
     let moved = "2001:db8:b4::2";
     #[rustfmt::skip]
-    let rows: &[(u64, u8, &str, (u16, u16), u8)] = &[
+    let rows: &[Row<'_>] = &[
         (0, 16, a, (1024, 1535), 0), (1, 8, a, (5000, 1024), 6), (2, 8, a, (5001, 1025), 17),
         (3, 8, a, (5002, 1026), 1),
         (4, 16, b, (9728, 10239), 0), (5, 8, b, (5000, 9728), 6), (6, 8, b, (5001, 9729), 17),
@@ -156,7 +159,7 @@ pub(crate) fn told(with_mappings: bool) -> Vec<Told> {
             Told {
                 at: START + 1013 * number,
                 event,
-                b4: b4.parse().unwrap(),
+                b4: b4.parse().expect("an address"),
                 internal: Ipv4Addr::new(10, 0, 0, 2),
                 external: Ipv4Addr::new(198, 51, 100, 3),
                 ports,
@@ -291,4 +294,9 @@ pub(crate) fn unix_seconds(text: &str) -> u64 {
 #[expect(clippy::disallowed_methods, reason = "how long a call takes")]
 pub(crate) fn instant() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+/// A string of JSON, or anything else of it as it is written.
+pub(crate) fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

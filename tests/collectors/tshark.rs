@@ -55,7 +55,7 @@ fn walk(value: &Value, told: &mut Vec<Told>) {
             entries.sort_by_key(|(name, _)| (name.len(), name.as_str()));
             entries.into_iter().for_each(|(_, entry)| walk(entry, told));
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
