@@ -72,7 +72,7 @@ impl Fields {
             Element::PortRangeStart => out.extend(self.first_port.to_be_bytes()),
             Element::PortRangeEnd => out.extend(self.last_port.to_be_bytes()),
             Element::PortRangeStepSize => out.extend(1u16.to_be_bytes()),
-            Element::PortRangeNumPorts => out.extend((self.last_port - self.first_port + 1).to_be_bytes()),
+            Element::PortRangeNumPorts => out.extend(self.ports().to_be_bytes()),
             Element::NatPoolId => out.extend(self.pool_id.to_be_bytes()),
             Element::NatThresholdEvent => out.extend(self.threshold.to_be_bytes()),
             Element::AddressPoolHighThreshold
@@ -97,6 +97,11 @@ impl Fields {
                 out.resize(out.len() + usize::from(octets), 0);
             }
         }
+    }
+
+    /// All 65536 ports of an address are one more than fits.
+    fn ports(&self) -> u16 {
+        self.last_port.saturating_sub(self.first_port).saturating_add(1)
     }
 
     /// Takes over an element of at most 16 octets.

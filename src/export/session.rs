@@ -366,7 +366,7 @@ impl<L: Link> Session<L> {
             return;
         }
         let Some(spool) = &mut self.spool else { return };
-        loop {
+        for _ in 0..WRITES {
             self.queue.take(BATCH * 8, &mut self.kept);
             if self.kept.is_empty() {
                 break;

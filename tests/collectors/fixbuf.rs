@@ -19,6 +19,29 @@ fn ipfixdump_reads_the_stream() {
     assert!(text.contains("28 Data Records"), "{text}");
 }
 
+/// IPX-41, IPX-47: what waits for a collector that is away, mappings too.
+#[test]
+fn ipfixdump_reads_a_spool() {
+    if !run::has("ipfixDump") {
+        return;
+    }
+    let folder = run::folder("fixbuf-spool");
+    let away = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let counters = run::tell(run::exporter(&format!(
+        "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {}\nlog = 'mappings'\nspool = {{ directory = '{}' }}\n",
+        away.port(),
+        folder.display()
+    )));
+    assert_eq!(counters.status()[0].loss.total(), 0);
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).expect("a folder").flatten().map(|file| file.path()).collect();
+    files.sort();
+    let texts = files.iter().map(|file| run::output("ipfixDump", &["--in", file.to_str().expect("a path")]));
+    let text: String = texts.collect();
+    let told: Vec<Told> = text.split("--- data record ").filter_map(read).collect();
+    assert_eq!(told, run::told(true), "{text}");
+}
+
 fn read(record: &str) -> Option<Told> {
     let field = |name: &str| {
         let line = record.lines().find(|line| line.contains(&format!(" {name} : ")))?;
