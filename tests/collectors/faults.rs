@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aftr::engine::{Event, EventKind, Grant, Instant};
 use aftr::export::{Class, ExportCounters, Exporter, Record, Stamped, TargetStatus, What, records};
+
+use aftr::io::sys::namespace::NetNamespace;
 
 use crate::run;
 
@@ -260,6 +262,44 @@ fn datagrams_begin_with_two_copies_of_the_templates() {
     assert_eq!(first_sets, [2, 301, 300, 2, 301, 300, 258]);
     assert_eq!(datagrams[0][16..], datagrams[3][16..]);
     assert!(datagrams.iter().all(|datagram| datagram.len() <= 1452));
+}
+
+/// IPX-7: the link's MTU shrinks in the middle; what was too large is written anew, nothing is lost or cut.
+#[test]
+fn datagrams_shrink_with_the_path() {
+    let namespace = match NetNamespace::new() {
+        Ok(namespace) => namespace,
+        Err(error) => return run::skip(&format!("no network namespace: {error}")),
+    };
+    let outcome = namespace.run(|| {
+        let mtu = |mtu: &str| run::output("ip", &["link", "set", "lo", "mtu", mtu, "up"]);
+        mtu("1400");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        let port = socket.local_addr().expect("an address").port();
+        let mut exporter = run::exporter(&format!(
+            "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {port}\npreset = 'pmacct'\nflush-interval-ms = 10\n"
+        ));
+        let mut buffer = [0; 65_535];
+        let mut read = |count: usize, most: usize| {
+            let (mut known, mut longest) = (Vec::new(), 0);
+            while known.len() < count {
+                let octets = socket.recv(&mut buffer).expect("a datagram");
+                longest = longest.max(octets);
+                known.extend(records(&buffer[..octets]).0);
+            }
+            assert_eq!(known.len(), count);
+            assert!(longest <= most && longest + 60 > most, "{longest} octets where {most} fit");
+        };
+        exporter.offer(&grants(0..500));
+        read(500, 1400 - 28);
+        mtu("700");
+        exporter.offer(&grants(500..1000));
+        read(500, 700 - 28);
+        let status = status(&exporter.stop(Duration::from_secs(5)));
+        assert_eq!((status.sent, status.loss.total()), (1000, 0));
+    });
+    outcome.expect("a thread in the namespace");
 }
 
 /// SYS-6: lines of one datagram each, and lines behind their length.

@@ -217,10 +217,14 @@ pub(crate) fn has(tool: &str) -> bool {
         folders.iter().any(|folder| folder.join(tool).exists())
     });
     if !found {
-        println!("SKIPPED: collectors: {tool} is not installed");
-        assert!(std::env::var_os("AFTR_NOTHING_SKIPPED").is_none(), "nothing may be skipped here");
+        skip(&format!("{tool} is not installed"));
     }
     found
+}
+
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: collectors: {why}");
+    assert!(std::env::var_os("AFTR_NOTHING_SKIPPED").is_none(), "nothing may be skipped here");
 }
 
 /// A folder for one test.
