@@ -171,11 +171,13 @@ impl Aftr {
     pub(super) fn enter_mapping(&mut self, mapping: Mapping, now: Instant) -> u32 {
         let (place, protocol, softwire) = (mapping.place(), mapping.protocol, mapping.softwire);
         let lifetime = mapping.lifetime;
-        let id = self.mappings.enter(Mapping {
+        let mapping = Mapping {
             last_seen: now.stamp(),
             made: (now.millis() / 1000) as u32,
-            ..mapping.clone()
-        });
+            pool_id: self.pool.pool_id(mapping.address),
+            ..mapping
+        };
+        let id = self.mappings.enter(mapping.clone());
         self.ports.take(place, id);
         let subscriber = self.softwires.slab[softwire].subscriber;
         self.subscribers.slab[subscriber].mappings[protocol as usize] += 1;
@@ -211,7 +213,7 @@ impl Aftr {
             subscriber: self.settings.subscriber_net(self.subscribers.slab[set.subscriber].prefix),
             b4: set.b4,
             internal: set.internal,
-            pool_id: self.pool.pool_id(address),
+            pool_id: set.pool_id,
             external: self.pool.ip(address),
             first_port: *ports.start(),
             last_port: *ports.end(),

@@ -44,6 +44,8 @@ pub(in crate::engine) struct PortSet {
     pub(in crate::engine) b4: Ipv6Addr,
     /// The host behind it that sent the packet.
     pub(in crate::engine) internal: Ipv4Addr,
+    /// The address's pool then: a reload may move the address to another.
+    pub(in crate::engine) pool_id: u32,
     /// Ports in use or in hold-down, by protocol.
     pub(in crate::engine) taken: [u16; 3],
     /// Mappings.
@@ -148,6 +150,7 @@ impl Pool {
             next: NONE,
             b4: Ipv6Addr::UNSPECIFIED,
             internal: Ipv4Addr::UNSPECIFIED,
+            pool_id: 0,
             taken: [0; 3],
             mappings: 0,
             empty_since: Instant::ZERO,
@@ -315,12 +318,14 @@ impl Pool {
         b4: Ipv6Addr,
         internal: Ipv4Addr,
     ) {
+        let pool_id = self.pool_id(id / self.layout.sets());
         let set = &mut self.port_sets[id as usize];
         debug_assert_eq!(set.subscriber, NONE);
         set.subscriber = subscriber;
         set.next = next;
         set.b4 = b4;
         set.internal = internal;
+        set.pool_id = pool_id;
         self.take_from_free(id);
     }
 

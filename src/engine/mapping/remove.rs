@@ -49,7 +49,7 @@ impl Aftr {
             protocol: mapping.protocol,
             internal: mapping.internal(),
             external: mapping.external(),
-            pool_id: self.pool.pool_id(mapping.address),
+            pool_id: mapping.pool_id,
         }
     }
 
