@@ -4,6 +4,7 @@
 pub mod wire;
 pub mod engine;
 pub mod io;
+pub mod export;
 pub mod daemon;
 pub mod b4;
 pub mod commands;

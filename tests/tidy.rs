@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "HashMap",
         ],
     ),
+    ("src/export", &["crate::daemon", "crate::commands", "std::time::Instant", "SystemTime"]),
     ("src/io", &["crate::engine", "crate::daemon", "crate::commands", "aftr_config"]),
     ("aftr-config/src", &["aftr::"]),
 ];

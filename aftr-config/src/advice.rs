@@ -33,6 +33,7 @@ pub(crate) fn advice(config: &Config) -> Vec<String> {
     on_filtering(config, &mut advice);
     on_policy(config, &mut advice);
     crate::workers::advise(config, &mut advice);
+    crate::export::advice(&config.export, &mut advice);
     advice
 }
 
@@ -363,6 +364,21 @@ mod tests {
                 "never matches",
             ),
             (LIMITS, "[[policy.deny-from-internet]]\nprefix = '0.0.0.0/0'", "no reply reaches a B4"),
+            (
+                LIMITS,
+                "[[ipfix.collector]]\naddress = '127.0.0.1'\npreset = 'nfdump'",
+                "all go by UDP, which loses records in silence",
+            ),
+            (
+                LIMITS,
+                "[[ipfix.collector]]\naddress = '127.0.0.1'\nqueue-mib = 7",
+                "has no spool: what does not fit in 7 MiB",
+            ),
+            (
+                LIMITS,
+                "[[ipfix.collector]]\naddress = '192.0.2.1'\nspool = { directory = '/s' }",
+                "are not encrypted and name subscribers",
+            ),
         ] {
             one_sentence(&advice_on(at, more, true), said);
         }

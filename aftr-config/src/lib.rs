@@ -20,6 +20,8 @@ mod policy;
 mod icmp;
 mod dataplane;
 mod workers;
+mod export;
+mod target;
 // What holds between sections, and what follows from them.
 mod checks;
 mod advice;
@@ -33,6 +35,7 @@ mod error;
 pub use capacity::Capacity;
 pub use dataplane::{Dataplane, DeviceKind, Interfaces};
 pub use error::ConfigError;
+pub use export::{Collector, Export, Format, Receiver};
 pub use fragments::FragmentLimits;
 pub use icmp::IcmpLimits;
 pub use limits::{SessionLimits, Tables};
@@ -44,6 +47,7 @@ pub use pool::Pool;
 pub use ports::{Deterministic, PortQuota, PortSet};
 pub use protocol::{PerProtocol, Protocol};
 pub use softwire::{DfPolicy, Dscp, Ecn, FlowLabel, MssClamping, Softwire};
+pub use target::{Log, Spool, Target, Transport};
 pub use timers::{PerPortTimeout, Timers};
 pub use workers::worker_of_address;
 
@@ -71,6 +75,8 @@ pub struct Config {
     pub icmp: IcmpLimits,
     /// `[dataplane]`: devices and workers.
     pub dataplane: Dataplane,
+    /// `[ipfix]` and `[syslog]`: who is told of grants.
+    pub export: Export,
 }
 
 impl Config {
@@ -109,6 +115,7 @@ impl Config {
             policy: Policy::read(root.table("policy")),
             icmp: IcmpLimits::read(root.table("icmp")),
             dataplane: Dataplane::read(root.table("dataplane")),
+            export: Export::read(root.table("ipfix"), root.table("syslog")),
         };
         root.finish();
         config

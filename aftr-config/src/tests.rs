@@ -18,7 +18,8 @@ fn the_reference_shows_every_key() {
     let report = Report::new(&text, document.get_ref());
     Config::read(Table::root(document.get_ref(), &report));
     assert_eq!(report.absent(), [""; 0], "keys that the reference does not name");
-    // Two defaults are others once there are own ranges and a rule; two keys are for another device.
+    // Two defaults are others once there are own ranges and a rule; two keys are for another device, and
+    // one for another transport.
     let errors: Vec<_> = report.into_errors().into_iter().map(|error| error.key).collect();
     assert_eq!(
         errors,
@@ -27,6 +28,7 @@ fn the_reference_shows_every_key() {
             "nat.external-ip-address-pool[0].max-subscribers-per-address",
             "dataplane.interfaces",
             "dataplane.proxy-neighbours",
+            "ipfix.collector[0].template-refresh",
         ]
     );
 }

@@ -129,6 +129,10 @@ pub struct Grant {
     pub subscriber: Ipv6Net,
     /// The B4 whose packet asked for it.
     pub b4: Ipv6Addr,
+    /// The host behind it that sent the packet.
+    pub internal: Ipv4Addr,
+    /// `pool-id` of the external address.
+    pub pool_id: u32,
     /// External address.
     pub external: Ipv4Addr,
     /// First port.
@@ -148,4 +152,6 @@ pub struct MappingRecord {
     pub internal: SocketAddrV4,
     /// External address and port.
     pub external: SocketAddrV4,
+    /// `pool-id` of the external address.
+    pub pool_id: u32,
 }

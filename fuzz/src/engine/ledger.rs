@@ -183,6 +183,7 @@ impl Ledger {
                 protocol: view.protocol,
                 internal: view.internal,
                 external: view.external,
+                pool_id: noted.map_or(0, |noted| noted.pool_id),
             };
             assert_eq!(noted, Some(&record), "no event told of it");
             let twin = internal.insert((view.b4, view.internal, view.protocol as u8), view.external);

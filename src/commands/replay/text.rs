@@ -100,8 +100,10 @@ fn to(side: Side) -> &'static str {
 }
 
 fn grant_words(grant: &Grant) -> String {
-    let Grant { subscriber, b4, external, first_port, last_port } = grant;
-    format!("{external}:{first_port}-{last_port} to {subscriber} for {b4}")
+    let Grant { subscriber, b4, internal, pool_id, external, first_port, last_port } = grant;
+    format!(
+        "{external}:{first_port}-{last_port} of pool {pool_id} to {subscriber} for {internal} behind {b4}"
+    )
 }
 
 fn mapping_words(record: &MappingRecord) -> String {

@@ -149,7 +149,7 @@ impl Aftr {
         let record = &mut self.subscribers.slab[subscriber];
         record.creation.take(quota.new_mappings_per_second, quota.new_mappings_burst, now);
         if plan.is_grant {
-            self.grant(plan, subscriber, softwire, now);
+            self.grant(plan, softwire, flow, now);
         }
         self.pool.count_mapping(plan.port_set, flow.protocol);
         self.enter_mapping(
@@ -173,11 +173,13 @@ impl Aftr {
     pub(super) fn enter_mapping(&mut self, mapping: Mapping, now: Instant) -> u32 {
         let (place, protocol, softwire) = (mapping.place(), mapping.protocol, mapping.softwire);
         let lifetime = mapping.lifetime;
-        let id = self.mappings.enter(Mapping {
+        let mapping = Mapping {
             last_seen: now.stamp(),
             made: (now.millis() / 1000) as u32,
-            ..mapping.clone()
-        });
+            pool_id: self.pool.pool_id(mapping.address),
+            ..mapping
+        };
+        let id = self.mappings.enter(mapping.clone());
         self.ports.take(place, id);
         let subscriber = self.softwires.slab[softwire].subscriber;
         self.subscribers.slab[subscriber].mappings[protocol as usize] += 1;
@@ -188,14 +190,15 @@ impl Aftr {
         id
     }
 
-    fn grant(&mut self, plan: Plan, subscriber: u32, softwire: u32, now: Instant) {
-        let b4 = self.softwires.slab[softwire].b4;
+    fn grant(&mut self, plan: Plan, softwire: u32, flow: &Flow, now: Instant) {
+        let tunnel = &self.softwires.slab[softwire];
+        let (b4, subscriber) = (tunnel.b4, tunnel.subscriber);
         let record = &mut self.subscribers.slab[subscriber];
         if record.address == NONE {
             record.address = plan.place.address;
             self.pool.pair(plan.place.address);
         }
-        self.pool.grant(plan.port_set, subscriber, record.first_port_set, b4);
+        self.pool.grant(plan.port_set, subscriber, record.first_port_set, b4, flow.source);
         record.first_port_set = plan.port_set;
         record.port_sets += 1;
         // RFC 7422: what follows from the configuration is not logged.
@@ -211,6 +214,8 @@ impl Aftr {
         Grant {
             subscriber: self.settings.subscriber_net(self.subscribers.slab[set.subscriber].prefix),
             b4: set.b4,
+            internal: set.internal,
+            pool_id: set.pool_id,
             external: self.pool.ip(address),
             first_port: *ports.start(),
             last_port: *ports.end(),

@@ -20,6 +20,8 @@ pub(in crate::engine) struct Address {
     pub(in crate::engine) ip: Ipv4Addr,
     /// Its place in [`Pool::groups`].
     pub(in crate::engine) group: usize,
+    /// Its pool; of a retired address, the last one.
+    pool_id: u32,
     /// Subscribers paired with it.
     subscribers: u32,
     /// Sets that may be granted, own ranges not among them.
@@ -45,6 +47,10 @@ pub(in crate::engine) struct PortSet {
     pub(in crate::engine) next: u32,
     /// The B4 whose packet asked for it.
     pub(in crate::engine) b4: Ipv6Addr,
+    /// The host behind it that sent the packet.
+    pub(in crate::engine) internal: Ipv4Addr,
+    /// The address's pool then: a reload may move the address to another.
+    pub(in crate::engine) pool_id: u32,
     /// Ports in use or in hold-down, by protocol.
     pub(in crate::engine) taken: [u16; 3],
     /// Mappings.
@@ -58,6 +64,8 @@ impl PortSet {
         subscriber: NONE,
         next: NONE,
         b4: Ipv6Addr::UNSPECIFIED,
+        internal: Ipv4Addr::UNSPECIFIED,
+        pool_id: 0,
         taken: [0; 3],
         mappings: 0,
         empty_since: Instant::ZERO,
@@ -124,6 +132,7 @@ impl Pool {
                 let number = self.number_of(ip, share);
                 let address = &mut self.addresses[number as usize];
                 address.group = group;
+                address.pool_id = pool.pool_id;
                 address.retired = false;
                 address.drained = pool.drain.contains(&ip);
             }
@@ -146,6 +155,7 @@ impl Pool {
         self.addresses.push(Address {
             ip,
             group: 0,
+            pool_id: 0,
             subscribers: 0,
             free_sets: (self.layout.own_ranges()..sets).collect(),
             drained: false,
@@ -186,6 +196,10 @@ impl Pool {
     #[inline]
     pub(in crate::engine) fn ip(&self, address: u32) -> Ipv4Addr {
         self.addresses[address as usize].ip
+    }
+
+    pub(in crate::engine) fn pool_id(&self, address: u32) -> u32 {
+        self.addresses[address as usize].pool_id
     }
 
     /// The address for a new subscriber: the least loaded of its pool, at random among equals
@@ -312,13 +326,23 @@ impl Pool {
         id % self.layout.sets() < self.layout.own_ranges()
     }
 
-    /// Gives a set to a subscriber, in front of the sets that it has.
-    pub(in crate::engine) fn grant(&mut self, id: u32, subscriber: u32, next: u32, b4: Ipv6Addr) {
+    /// Gives a set to a subscriber, in front of the sets that it has. `b4` and `internal` asked for it.
+    pub(in crate::engine) fn grant(
+        &mut self,
+        id: u32,
+        subscriber: u32,
+        next: u32,
+        b4: Ipv6Addr,
+        internal: Ipv4Addr,
+    ) {
+        let pool_id = self.pool_id(id / self.layout.sets());
         let set = self.port_set_mut(id);
         debug_assert_eq!(set.subscriber, NONE);
         set.subscriber = subscriber;
         set.next = next;
         set.b4 = b4;
+        set.internal = internal;
+        set.pool_id = pool_id;
         self.take_from_free(id);
     }
 

@@ -49,6 +49,7 @@ impl Aftr {
             protocol: mapping.protocol,
             internal: mapping.internal(),
             external: mapping.external(),
+            pool_id: mapping.pool_id,
         }
     }
 

@@ -40,6 +40,8 @@ pub(in crate::engine) struct Mapping {
     pub(in crate::engine) inbound_half_open: u32,
     /// When it was made, in seconds.
     pub(in crate::engine) made: u32,
+    /// The address's pool then: a reload may move the address to another.
+    pub(in crate::engine) pool_id: u32,
 }
 
 impl Mapping {
@@ -85,6 +87,7 @@ impl Record for Mapping {
         sessions: 0,
         inbound_half_open: 0,
         made: 0,
+        pool_id: 0,
     };
 
     fn is_live(&self) -> bool {

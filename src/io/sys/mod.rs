@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod namespace;
+pub mod path_mtu;
 pub mod packet_ring;
 pub mod packet_socket;
 pub mod tun;
