@@ -3,6 +3,7 @@
 
 pub mod wire;
 pub mod engine;
+pub mod attribution;
 pub mod io;
 pub mod daemon;
 pub mod b4;

@@ -1,0 +1,18 @@
+//! Evidence: which subscriber held an external address and port at a moment.
+//!
+//! Every grant is a [`Record`] in a write-ahead log ([`wal`]), durable before a packet uses it. What is older
+//! than an hour is sealed into Parquet files ([`seal`]); [`query`] answers from both, and says so where it
+//! cannot. Formats: `docs/journal.md`.
+
+mod record;
+mod digest;
+mod ledger;
+pub mod wal;
+#[cfg(test)]
+mod testing;
+
+pub use digest::Digest;
+pub use ledger::{Interval, Ledger};
+pub use record::{
+    ClockChange, EndCause, GapCause, Holding, Millis, RECORD_SIZE, Record, number_of,
+};
