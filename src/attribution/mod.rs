@@ -6,13 +6,20 @@
 
 mod record;
 mod digest;
+mod moment;
 mod ledger;
+mod lines;
+mod directory;
 pub mod wal;
+pub mod seal;
 #[cfg(test)]
 mod testing;
 
 pub use digest::Digest;
+pub use directory::Directory;
 pub use ledger::{Interval, Ledger};
+pub use lines::{BadLine, Lines, append_lines, read_lines};
+pub use moment::{parse_time, time_text};
 pub use record::{
     ClockChange, EndCause, GapCause, Holding, Millis, RECORD_SIZE, Record, number_of,
 };

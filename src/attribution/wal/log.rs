@@ -16,7 +16,7 @@ use crate::attribution::record::{Millis, Record};
 /// A segment is finished when it is longer than this.
 const MOST_OCTETS: u64 = 64 << 20;
 /// A partition is finished when it has this many records: what is sealed at once is bounded.
-const MOST_PARTITION: u64 = 4 << 20;
+const MOST_PARTITION: u64 = 2 << 20;
 const HOUR: Millis = 3_600_000;
 
 /// An open log.

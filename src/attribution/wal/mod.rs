@@ -20,4 +20,5 @@ pub use replay::{Fault, Position, Replay, replay};
 pub use writer::{Health, WallClock, Writer, WriterOptions};
 
 pub(crate) use recovery::{Sealed, recover};
-pub(crate) use replay::{SegmentFile, segments};
+pub(crate) use replay::{SegmentFile, replay_until, segments};
+pub(crate) use segment::SegmentHeader;

@@ -130,6 +130,16 @@ pub(crate) fn segment_path(folder: &Path, first: u64) -> PathBuf {
 /// # Errors
 /// A file that cannot be read. What is in it is no error, but a [`Fault`].
 pub fn replay(folder: &Path, from: Position, visit: impl FnMut(u64, &Record)) -> io::Result<Replay> {
+    replay_until(folder, from, None, visit)
+}
+
+/// As [`replay`], of the records before those of the segment `until`.
+pub(crate) fn replay_until(
+    folder: &Path,
+    from: Position,
+    until: Option<&SegmentHeader>,
+    visit: impl FnMut(u64, &Record),
+) -> io::Result<Replay> {
     let files = segments(folder)?;
     let mut reader = Reader {
         replay: Replay {
@@ -145,11 +155,12 @@ pub fn replay(folder: &Path, from: Position, visit: impl FnMut(u64, &Record)) ->
     for (at, file) in files.iter().enumerate() {
         // What a segment holds from the first record of the next one on was never durable and written anew.
         let end = files.get(at + 1).map(|next| next.first);
-        if end.is_none_or(|end| end > from.sequence) {
+        let is_wanted = until.is_none_or(|until| file.first < until.first);
+        if is_wanted && end.is_none_or(|end| end > from.sequence) {
             reader.segment(file, end)?;
         }
     }
-    reader.finish();
+    reader.finish(until);
     Ok(reader.replay)
 }
 
@@ -257,11 +268,18 @@ impl<V: FnMut(u64, &Record)> Reader<V> {
         (self.visit)(0, &Record::Gap { from: at, to: at, why: GapCause::Checksum, lost: 1 });
     }
 
-    /// A gap that nothing follows.
-    fn finish(&mut self) {
+    /// A gap that nothing follows, or only what is behind `until`.
+    fn finish(&mut self, until: Option<&SegmentHeader>) {
+        let (next, from) = (self.replay.next, self.replay.last_known);
+        let to = until.map_or(Millis::MAX, |until| until.made.max(from));
+        if let Some(until) = until.filter(|until| until.first > next.sequence) {
+            self.replay.faults.push(Fault::Missing { from: next.sequence, to: until.first });
+            self.gap.get_or_insert(GapCause::Missing);
+            self.replay.next = Position { sequence: until.first, chain: until.chain };
+        }
         if let Some(why) = self.gap.take() {
-            let at = self.replay.last_known;
-            (self.visit)(0, &Record::Gap { from: at, to: Millis::MAX, why, lost: 1 });
+            let lost = self.replay.next.sequence - next.sequence;
+            (self.visit)(0, &Record::Gap { from, to, why, lost: lost.max(1) });
         }
     }
 }
