@@ -17,6 +17,8 @@ pub struct Interval {
     pub holding: Holding,
     /// From when on.
     pub start: Millis,
+    /// When the subscriber was given the ports: earlier than `start` where its softwire has moved.
+    pub since: Millis,
     /// Until when, and why it ended; nothing while it lasts.
     pub end: Option<(Millis, EndCause)>,
     /// Records are missing since then, among which its end may be: nothing is certain after this.
@@ -34,26 +36,21 @@ pub struct Interval {
 /// Follows the records of a log, in their order.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    open: HashMap<u64, Open, BuildHasherDefault<KeyHasher>>,
+    open: HashMap<u64, Interval, BuildHasherDefault<KeyHasher>>,
     /// Keys of open holdings by subscriber; kept from the first move on.
     of_subscriber: Option<HashMap<Ipv6Net, Vec<u64>>>,
     clock_is_doubtful: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    interval: Interval,
-    /// When the holding began; the interval may begin later, at a move.
-    since: Millis,
+    /// Holdings may be open that no record tells of.
+    is_incomplete: bool,
 }
 
 impl Ledger {
     /// Goes on from intervals that are open.
     #[must_use]
-    pub fn with_open(open: &[Interval], clock_is_doubtful: bool) -> Ledger {
-        let mut ledger = Ledger { clock_is_doubtful, ..Ledger::default() };
+    pub fn with_open(open: &[Interval], clock_is_doubtful: bool, is_incomplete: bool) -> Ledger {
+        let mut ledger = Ledger { clock_is_doubtful, is_incomplete, ..Ledger::default() };
         for &interval in open {
-            ledger.open.insert(key(&interval.holding), Open { interval, since: interval.start });
+            ledger.open.insert(key(&interval.holding), interval);
         }
         ledger
     }
@@ -64,10 +61,16 @@ impl Ledger {
         self.clock_is_doubtful
     }
 
+    /// Whether holdings may be open that no record tells of: records were lost.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
+
     /// What is held now, in the order of address and port.
     #[must_use]
     pub fn open(&self) -> Vec<Interval> {
-        let mut open: Vec<Interval> = self.open.values().map(|open| open.interval).collect();
+        let mut open: Vec<Interval> = self.open.values().copied().collect();
         open.sort_unstable_by_key(|interval| key(&interval.holding));
         open
     }
@@ -89,9 +92,9 @@ impl Ledger {
                 self.move_softwire(sequence, at, subscriber(to, prefix_len), (from, to), &mut closed);
             }
             Record::Gap { from, lost, .. } if lost > 0 => {
+                self.is_incomplete = true;
                 self.open.values_mut().for_each(|open| {
-                    let confirmed = open.interval.confirmed_until.unwrap_or(from).min(from);
-                    open.interval.confirmed_until = Some(confirmed);
+                    open.confirmed_until = Some(open.confirmed_until.unwrap_or(from).min(from));
                 });
             }
             Record::Clock { change, .. } => match change {
@@ -103,6 +106,7 @@ impl Ledger {
                 self.end_all(sequence, last_known, EndCause::Crash, &mut closed)
             }
             Record::Closed { at } => self.end_all(sequence, at, EndCause::Admin, &mut closed),
+            Record::Complete { at } => self.end_unconfirmed(at, &mut closed),
             Record::Gap { .. } | Record::Alive { .. } | Record::Configuration { .. } => {}
         }
     }
@@ -118,12 +122,12 @@ impl Ledger {
         let key = key(&holding);
         if let Some(open) = self.open.get_mut(&key) {
             let is_same = open.since == since
-                && open.interval.holding.subscriber() == holding.subscriber()
-                && open.interval.holding.last_port == holding.last_port;
+                && open.holding.subscriber() == holding.subscriber()
+                && open.holding.last_port == holding.last_port;
             if is_same {
                 // Said again: whatever was lost, it was not its end. A move may have been.
-                open.interval.confirmed_until = None;
-                open.interval.holding.b4 = holding.b4;
+                open.confirmed_until = None;
+                open.holding.b4 = holding.b4;
                 return;
             }
             let lost = self.take(key);
@@ -132,6 +136,7 @@ impl Ledger {
         let interval = Interval {
             holding,
             start: since,
+            since,
             end: None,
             confirmed_until: None,
             start_record: if since == at { sequence } else { 0 },
@@ -139,7 +144,7 @@ impl Ledger {
             start_doubtful: self.clock_is_doubtful,
             end_doubtful: false,
         };
-        self.put(key, Open { interval, since });
+        self.put(key, interval);
     }
 
     fn end(
@@ -163,7 +168,7 @@ impl Ledger {
         if self.open.contains_key(&key) {
             let open = self.take(key);
             if open.since == since {
-                return closed(ended(open.interval));
+                return closed(ended(open));
             }
             closed(ended_unseen(open, since));
         }
@@ -171,6 +176,7 @@ impl Ledger {
         closed(ended(Interval {
             holding: *holding,
             start: since,
+            since,
             end: None,
             confirmed_until: None,
             start_record: 0,
@@ -197,13 +203,13 @@ impl Ledger {
         }
         let keys = self.of_subscriber.as_ref().and_then(|index| index.get(&subscriber));
         for key in keys.into_iter().flatten() {
-            let Some(open) = self.open.get_mut(key).filter(|open| open.interval.holding.b4 == from) else {
+            let Some(open) = self.open.get_mut(key).filter(|open| open.holding.b4 == from) else {
                 continue;
             };
-            let before = open.interval;
+            let before = *open;
             closed(Interval { end: Some((at, EndCause::Migration)), end_record: sequence, ..before });
             let holding = Holding { b4: to, ..before.holding };
-            open.interval = Interval { holding, start: at, start_record: sequence, ..before };
+            *open = Interval { holding, start: at, start_record: sequence, ..before };
         }
     }
 
@@ -224,18 +230,29 @@ impl Ledger {
         }
         self.open.clear();
         self.of_subscriber = None;
+        self.is_incomplete = false;
     }
 
-    fn put(&mut self, key: u64, open: Open) {
+    /// What was not said again after a gap had ended in it.
+    fn end_unconfirmed(&mut self, at: Millis, closed: &mut impl FnMut(Interval)) {
+        for interval in self.open() {
+            if interval.confirmed_until.is_some() {
+                closed(ended_unseen(self.take(key(&interval.holding)), at));
+            }
+        }
+        self.is_incomplete = false;
+    }
+
+    fn put(&mut self, key: u64, open: Interval) {
         if let Some(index) = &mut self.of_subscriber {
-            index.entry(open.interval.holding.subscriber()).or_default().push(key);
+            index.entry(open.holding.subscriber()).or_default().push(key);
         }
         self.open.insert(key, open);
     }
 
-    fn take(&mut self, key: u64) -> Open {
+    fn take(&mut self, key: u64) -> Interval {
         let open = self.open.remove(&key).expect("the caller has seen it");
-        let subscriber = open.interval.holding.subscriber();
+        let subscriber = open.holding.subscriber();
         if let Some(index) = &mut self.of_subscriber
             && let Some(keys) = index.get_mut(&subscriber)
         {
@@ -249,13 +266,9 @@ impl Ledger {
 }
 
 /// Its ports were given anew at `at`, and no record says when it ended.
-fn ended_unseen(open: Open, at: Millis) -> Interval {
-    let Interval { start, confirmed_until, .. } = open.interval;
-    Interval {
-        end: Some((at, EndCause::Lost)),
-        confirmed_until: Some(confirmed_until.unwrap_or(start)),
-        ..open.interval
-    }
+fn ended_unseen(open: Interval, at: Millis) -> Interval {
+    let confirmed_until = Some(open.confirmed_until.unwrap_or(open.start));
+    Interval { end: Some((at, EndCause::Lost)), confirmed_until, ..open }
 }
 
 /// Holdings with one key cannot be open at the same time. Sorts by address and port.
@@ -321,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_crash_ends_everything_at_the_last_sign_of_life() {
-        let opened = Record::Opened { at: 90, last_known: 30 };
+        let opened = Record::Opened { at: 90, last_known: 30, was_closed: false };
         let (closed, _) = run(&[started(10, holding(1)), started(11, holding(2)), opened]);
         assert!(closed.iter().all(|interval| interval.end == Some((30, EndCause::Crash))));
         assert_eq!(closed.len(), 2);

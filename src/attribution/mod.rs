@@ -12,11 +12,16 @@ mod lines;
 mod directory;
 pub mod wal;
 pub mod seal;
+pub mod query;
+mod journal;
+mod clock_watch;
 #[cfg(test)]
 mod testing;
 
+pub use clock_watch::ClockWatch;
 pub use digest::Digest;
 pub use directory::Directory;
+pub use journal::{Journal, Tidied};
 pub use ledger::{Interval, Ledger};
 pub use lines::{BadLine, Lines, append_lines, read_lines};
 pub use moment::{parse_time, time_text};

@@ -207,9 +207,16 @@ pub enum Record {
         at: Millis,
         /// Time of the last record before; 0 in a new journal.
         last_known: Millis,
+        /// The writer before was told to stop: nothing happened since.
+        was_closed: bool,
     },
     /// A writer was told to stop; what is still open ends here.
     Closed {
+        /// When.
+        at: Millis,
+    },
+    /// After a gap, everything that is held has been said again: nothing else is.
+    Complete {
         /// When.
         at: Millis,
     },
@@ -228,7 +235,25 @@ impl Record {
             | Record::Gap { to: at, .. }
             | Record::Configuration { at, .. }
             | Record::Opened { at, .. }
-            | Record::Closed { at } => at,
+            | Record::Closed { at }
+            | Record::Complete { at } => at,
+        }
+    }
+
+    /// The earliest moment that it says something about.
+    pub(crate) fn earliest(&self) -> Millis {
+        match *self {
+            Record::Opened { at, last_known, .. } if last_known > 0 => last_known.min(at),
+            Record::Clock { at, before, .. } => at.min(before),
+            Record::Gap { from, to, .. } => from.min(to),
+            Record::Opened { .. }
+            | Record::Started { .. }
+            | Record::Ended { .. }
+            | Record::Moved { .. }
+            | Record::Alive { .. }
+            | Record::Configuration { .. }
+            | Record::Closed { .. }
+            | Record::Complete { .. } => self.at(),
         }
     }
 
@@ -259,10 +284,12 @@ impl Record {
                 raw.b4.copy_from_slice(&digest[..16]);
                 raw.rest.copy_from_slice(&digest[16..]);
             }
-            Record::Opened { at, last_known } => {
-                (raw.kind, raw.at, raw.since) = (OPENED, U64::new(at), U64::new(last_known));
+            Record::Opened { at, last_known, was_closed } => {
+                (raw.kind, raw.cause, raw.at, raw.since) =
+                    (OPENED, u8::from(was_closed), U64::new(at), U64::new(last_known));
             }
             Record::Closed { at } => (raw.kind, raw.at) = (CLOSED, U64::new(at)),
+            Record::Complete { at } => (raw.kind, raw.at) = (COMPLETE, U64::new(at)),
         }
         zerocopy::transmute!(raw)
     }
@@ -295,8 +322,9 @@ impl Record {
                 digest[16..].copy_from_slice(&raw.rest);
                 Record::Configuration { at, digest }
             }
-            OPENED => Record::Opened { at, last_known: since },
+            OPENED => Record::Opened { at, last_known: since, was_closed: raw.cause != 0 },
             CLOSED => Record::Closed { at },
+            COMPLETE => Record::Complete { at },
             _ => return None,
         })
     }
@@ -347,6 +375,7 @@ const GAP: u8 = 6;
 const CONFIGURATION: u8 = 7;
 const OPENED: u8 = 8;
 const CLOSED: u8 = 9;
+const COMPLETE: u8 = 10;
 
 /// The octets as they stand in the file, little endian.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -447,8 +476,9 @@ mod tests {
             Record::Clock { at: 1, before: 2, change: ClockChange::Step },
             Record::Gap { from: 3, to: 4, why: GapCause::Missing, lost: u64::MAX },
             Record::Configuration { at: 3, digest: std::array::from_fn(|at| at as u8) },
-            Record::Opened { at: 7, last_known: 6 },
+            Record::Opened { at: 7, last_known: 6, was_closed: true },
             Record::Closed { at: 8 },
+            Record::Complete { at: 8 },
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()), Some(record));

@@ -44,6 +44,7 @@ mod seed;
 pub use aftr::{Aftr, TtlBy};
 pub use aftr_config::{Config, Protocol};
 pub use counters::{Counters, Traffic};
+pub use mapping::{own_range, own_range_subscriber};
 pub use event::{Event, EventKind, Grant, MappingRecord, Table};
 pub use seed::Seed;
 pub use time::Instant;

@@ -32,6 +32,12 @@ pub struct Partition {
     pub last_known: Millis,
     /// At its end nobody vouched for the clock.
     pub clock_is_doubtful: bool,
+    /// At its end holdings may be open that no record tells of.
+    pub is_incomplete: bool,
+    /// Its last record says that the writer was told to stop.
+    pub was_closed: bool,
+    /// SHA-256 of the configuration in effect at its end.
+    pub configuration: Option<Digest>,
     /// Intervals in it.
     pub rows: u64,
     /// Intervals among them that go on behind it.
@@ -114,6 +120,9 @@ impl Partition {
             "to": self.to,
             "last-known": self.last_known,
             "clock-is-doubtful": self.clock_is_doubtful,
+            "is-incomplete": self.is_incomplete,
+            "was-closed": self.was_closed,
+            "configuration": self.configuration.map(|digest| digest.to_string()),
             "rows": self.rows,
             "open": self.open,
             "intervals": self.intervals_hash.to_string(),
@@ -133,6 +142,9 @@ impl Partition {
             to: number("to")?,
             last_known: number("last-known")?,
             clock_is_doubtful: line["clock-is-doubtful"].as_bool()?,
+            is_incomplete: line["is-incomplete"].as_bool()?,
+            was_closed: line["was-closed"].as_bool()?,
+            configuration: digest("configuration"),
             rows: number("rows")?,
             open: number("open")?,
             intervals_hash: digest("intervals")?,

@@ -14,5 +14,6 @@ pub use catalogue::{Catalogue, Partition};
 pub use retention::expire;
 pub use sealing::{Extent, Sealing, seal};
 
-pub(crate) use marks::read_marks;
-pub(crate) use parquet::Table;
+pub(crate) use marks::{is_mark, read_marks};
+pub(crate) use parquet::{Table, touches};
+pub(crate) use sealing::sealed_state;

@@ -43,6 +43,7 @@ const SCHEMA: &str = "message interval {
     required int32 flags (INTEGER(8,false));
     required int64 start_record (INTEGER(64,false));
     required int64 end_record (INTEGER(64,false));
+    required int64 held_since (TIMESTAMP(MILLIS,true));
 }";
 const EXTERNAL: usize = 0;
 const FIRST_PORT: usize = 1;
@@ -82,7 +83,7 @@ pub(crate) fn write(file: &File, rows: &[Interval]) -> io::Result<()> {
 type Column = fn(&Interval) -> i64;
 
 /// A column's values, in the order of the schema; of optional ones -1 for none.
-const COLUMNS: [Column; 18] = [
+const COLUMNS: [Column; 19] = [
     |row| i64::from(row.holding.external.to_bits()),
     |row| i64::from(row.holding.first_port),
     |row| i64::from(row.holding.last_port),
@@ -106,6 +107,7 @@ const COLUMNS: [Column; 18] = [
     },
     |row| row.start_record as i64,
     |row| row.end_record as i64,
+    |row| row.since as i64,
 ];
 
 fn write_group<W: io::Write + Send>(
@@ -287,7 +289,7 @@ fn intervals(reader: &dyn RowGroupReader, start: usize, count: usize) -> Result<
 
 fn interval(row: [i64; COLUMNS.len()]) -> Result<Interval, ParquetError> {
     let [external, first, last, start, end, confirmed, cause, protocol, high, low, rest @ ..] = row;
-    let [prefix_len, pool_id, instance, internal, internal_port, flags, start_record, end_record] = rest;
+    let [prefix_len, pool_id, instance, internal, internal_port, flags, start_record, end_record, since] = rest;
     let cause = end_cause(cause as u8);
     if (end >= 0) != cause.is_some() {
         return Err(ParquetError::General("an end without a cause".to_owned()));
@@ -307,6 +309,7 @@ fn interval(row: [i64; COLUMNS.len()]) -> Result<Interval, ParquetError> {
             internal: is_set(HAS_INTERNAL).then_some(internal),
         },
         start: start as u64,
+        since: since as u64,
         end: cause.map(|cause| (end as u64, cause)),
         confirmed_until: (confirmed >= 0).then_some(confirmed as u64),
         start_record: start_record as u64,
@@ -369,6 +372,7 @@ mod tests {
         Interval {
             holding,
             start,
+            since: start / 2,
             end: (start % 5 != 0).then_some((start + 40, EndCause::Idle)),
             confirmed_until: (start % 7 == 0).then_some(start + 3),
             start_record: start * 2,

@@ -54,6 +54,9 @@ pub fn seal(directory: &Directory, extent: Extent) -> io::Result<Sealing> {
             last_known: partition.last_known,
             open,
             clock_is_doubtful: partition.clock_is_doubtful,
+            is_incomplete: partition.is_incomplete,
+            was_closed: partition.was_closed,
+            configuration: partition.configuration,
         };
         partition.append_to(&directory.catalogue())?;
         remove_sealed_segments(&directory.wal(), sealed.next)?;
@@ -81,6 +84,9 @@ pub(crate) fn sealed_state(directory: &Directory, catalogue: &Catalogue) -> io::
         last_known: last.last_known,
         open,
         clock_is_doubtful: last.clock_is_doubtful,
+        is_incomplete: last.is_incomplete,
+        was_closed: last.was_closed,
+        configuration: last.configuration,
     })
 }
 
@@ -132,6 +138,9 @@ fn seal_one(
         to: content.to.max(last_known),
         last_known,
         clock_is_doubtful: content.ledger.clock_is_doubtful(),
+        is_incomplete: content.ledger.is_incomplete(),
+        was_closed: content.was_closed,
+        configuration: content.configuration,
         rows: content.rows.len() as u64,
         open: content.ledger.open_count() as u64,
         intervals_hash,
@@ -148,6 +157,8 @@ struct Content {
     replay: Replay,
     from: Millis,
     to: Millis,
+    was_closed: bool,
+    configuration: Option<Digest>,
 }
 
 impl Content {
@@ -157,22 +168,27 @@ impl Content {
         from: Position,
         until: Option<&SegmentHeader>,
     ) -> io::Result<Content> {
-        let mut ledger = Ledger::with_open(&sealed.open, sealed.clock_is_doubtful);
+        let mut ledger = Ledger::with_open(&sealed.open, sealed.clock_is_doubtful, sealed.is_incomplete);
         let (mut rows, mut marks) = (Vec::new(), Vec::new());
         // It begins where the one before has ended: no moment is between them.
         let (mut first, mut last) = (sealed.next.map_or(Millis::MAX, |_| sealed.last_known), 0);
+        let (mut was_closed, mut configuration) = (sealed.was_closed, sealed.configuration);
         let replay = replay_until(&directory.wal(), from, until, |sequence, record| {
+            was_closed = matches!(record, Record::Closed { .. });
+            if let Record::Configuration { digest, .. } = *record {
+                configuration = Some(Digest(digest));
+            }
             ledger.apply(sequence, record, |interval| rows.push(interval));
             if is_mark(record) {
                 marks.push((sequence, *record));
             }
-            first = first.min(earliest(record));
+            first = first.min(record.earliest());
             last = last.max(record.at());
         })?;
         rows.extend(ledger.open());
         rows.sort_unstable_by_key(|row| (row.holding.external, row.holding.first_port, row.start, row.start_record));
         let last = if last == Millis::MAX { replay.last_known } else { last };
-        Ok(Content { rows, marks, ledger, replay, from: first, to: last })
+        Ok(Content { rows, marks, ledger, replay, from: first, to: last, was_closed, configuration })
     }
 
     /// Written under another name first: a partition's file is whole or not there.
@@ -182,22 +198,6 @@ impl Content {
         parquet::write(&file, &self.rows)?;
         fs::rename(&unfinished, path)?;
         Ok(Digest::of(&[&fs::read(path)?]))
-    }
-}
-
-/// The earliest moment that a record says something about.
-fn earliest(record: &Record) -> Millis {
-    match *record {
-        Record::Opened { at, last_known } if last_known > 0 => last_known.min(at),
-        Record::Clock { at, before, .. } => at.min(before),
-        Record::Gap { from, to, .. } => from.min(to),
-        Record::Opened { at, .. }
-        | Record::Started { at, .. }
-        | Record::Ended { at, .. }
-        | Record::Moved { at, .. }
-        | Record::Alive { at }
-        | Record::Configuration { at, .. }
-        | Record::Closed { at } => at,
     }
 }
 

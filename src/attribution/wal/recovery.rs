@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::log::{Log, Partition};
 use super::replay::{Fault, Position, replay};
+use crate::attribution::digest::Digest;
 use crate::attribution::ledger::{Interval, Ledger};
 use crate::attribution::record::{Millis, Record};
 
@@ -59,6 +60,12 @@ pub(crate) struct Sealed {
     /// What was open at its end.
     pub(crate) open: Vec<Interval>,
     pub(crate) clock_is_doubtful: bool,
+    /// Holdings may be open that no record tells of.
+    pub(crate) is_incomplete: bool,
+    /// Its last record says that the writer was told to stop.
+    pub(crate) was_closed: bool,
+    /// SHA-256 of the configuration in effect at its end.
+    pub(crate) configuration: Option<Digest>,
 }
 
 /// Reads the log in `folder` from the sealed partitions on and makes it ready to be written.
@@ -66,10 +73,12 @@ pub(crate) struct Sealed {
 /// # Errors
 /// A log that cannot be read, or whose end cannot be cut.
 pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis) -> io::Result<Recovered> {
-    let mut ledger = Ledger::with_open(&sealed.open, sealed.clock_is_doubtful);
+    let mut ledger = Ledger::with_open(&sealed.open, sealed.clock_is_doubtful, sealed.is_incomplete);
     let mut resting = VecDeque::new();
     let from = sealed.next.unwrap_or(Position::START);
+    let mut was_closed = sealed.was_closed;
     let replay = replay(folder, from, |sequence, record| {
+        was_closed = matches!(record, Record::Closed { .. });
         ledger.apply(sequence, record, |interval| {
             rest(&mut resting, &interval, record.at());
         });
@@ -84,7 +93,7 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
         rest(&mut resting, &interval, last_known);
     }
     let mut log = Log::new(folder, replay.next, partition(&replay, sealed, now));
-    log.append(now, &[Record::Opened { at: now, last_known }]);
+    log.append(now, &[Record::Opened { at: now, last_known, was_closed }]);
     Ok(Recovered {
         log,
         quarantine: quarantine(resting, now),

@@ -215,6 +215,7 @@ impl<V: FnMut(u64, &Record)> Reader<V> {
         if header.first == next.sequence && header.chain != next.chain {
             self.replay.faults.push(Fault::Chain { file: file.path.clone(), sequence: header.first });
             next.chain = header.chain;
+            self.gap.get_or_insert(GapCause::Checksum);
         }
         if self.replay.partition.is_none_or(|partition| partition.partition != header.partition) {
             self.replay.partition = Some(header);
@@ -242,10 +243,11 @@ impl<V: FnMut(u64, &Record)> Reader<V> {
             self.gap.get_or_insert(GapCause::Missing);
         } else if !follows(batch, next.chain, body) {
             self.replay.faults.push(Fault::Chain { file: file.path.clone(), sequence: batch.first });
+            self.gap.get_or_insert(GapCause::Checksum);
         }
         if let Some(why) = self.gap.take() {
             let from = self.replay.last_known;
-            let lost = batch.first.saturating_sub(next.sequence);
+            let lost = batch.first.saturating_sub(next.sequence).max(1);
             (self.visit)(0, &Record::Gap { from, to: batch.made.max(from), why, lost });
         }
         for (sequence, octets) in (batch.first..).zip(body.as_chunks::<RECORD_SIZE>().0) {

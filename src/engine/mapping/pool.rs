@@ -397,7 +397,7 @@ impl Pool {
 }
 
 /// Every address of a prefix: on the external side none is special (RFC 6888 REQ-3).
-fn every_address(net: &ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
+pub(super) fn every_address(net: &ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
     (net.network().to_bits()..=net.broadcast().to_bits()).map(Ipv4Addr::from)
 }
 
