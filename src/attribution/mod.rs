@@ -15,9 +15,12 @@ pub mod seal;
 pub mod query;
 mod journal;
 mod clock_watch;
+mod audit;
+mod verify;
 #[cfg(test)]
 mod testing;
 
+pub use audit::{Asker, note};
 pub use clock_watch::ClockWatch;
 pub use digest::Digest;
 pub use directory::Directory;
@@ -25,6 +28,7 @@ pub use journal::{Journal, Tidied};
 pub use ledger::{Interval, Ledger};
 pub use lines::{BadLine, Lines, append_lines, read_lines};
 pub use moment::{parse_time, time_text};
+pub use verify::{Verification, verify};
 pub use record::{
     ClockChange, EndCause, GapCause, Holding, Millis, RECORD_SIZE, Record, number_of,
 };

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ use crate::attribution::ledger::{Interval, key};
 use crate::attribution::record::Millis;
 use crate::attribution::seal::{Catalogue, Partition, Table, read_marks, sealed_state};
 use crate::attribution::wal::{Fault, Position};
+use crate::engine::own_range;
 
 /// Partitions that stay open between questions.
 const OPEN_TABLES: usize = 64;
@@ -28,6 +30,17 @@ pub struct Archive {
     catalogue: Catalogue,
     recent: Recent,
     tables: RefCell<VecDeque<(u64, Rc<Table>)>>,
+}
+
+/// An own range, and the configuration that it follows from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRange {
+    /// External address.
+    pub address: Ipv4Addr,
+    /// Ports.
+    pub ports: RangeInclusive<u16>,
+    /// SHA-256 of the configuration's text.
+    pub configuration: Digest,
 }
 
 /// All that is known about an address and a time.
@@ -110,6 +123,20 @@ impl Archive {
     /// A file that cannot be read.
     pub fn rows_of(&self, partition: &Partition) -> io::Result<Vec<Interval>> {
         self.table(partition)?.all()
+    }
+
+    /// The own range of a B4 at a time, by each configuration that held within a second of it (RFC 7422).
+    ///
+    /// # Errors
+    /// A partition that cannot be read.
+    pub fn own_ranges(&self, b4: Ipv6Addr, time: Millis) -> io::Result<Vec<OwnRange>> {
+        let window = time.saturating_sub(1000)..=time.saturating_add(1000);
+        let spans = self.find(0, &(0..=0), &window)?.spans;
+        let range = |digest: Digest| {
+            let (address, ports) = own_range(&self.configuration(digest)?, b4)?;
+            Some(OwnRange { address, ports, configuration: digest })
+        };
+        Ok(spans.configurations_in(&window).into_iter().filter_map(range).collect())
     }
 
     /// What touches the ports of the address and the time; of what stands in several places the latest.

@@ -10,5 +10,5 @@ mod judge;
 mod model;
 
 pub use answer::{Answer, BROAD, Evidence, LogGap, Place, Reason, Verdict};
-pub use archive::Archive;
+pub use archive::{Archive, OwnRange};
 pub use question::Question;
