@@ -19,6 +19,7 @@ mod protocol;
 mod policy;
 mod icmp;
 mod dataplane;
+mod journal;
 // What holds between sections, and what follows from them.
 mod checks;
 mod advice;
@@ -34,6 +35,7 @@ pub use dataplane::{Dataplane, DeviceKind, Interfaces};
 pub use error::ConfigError;
 pub use fragments::FragmentLimits;
 pub use icmp::IcmpLimits;
+pub use journal::{Journal, OnLoss};
 pub use limits::{SessionLimits, Tables};
 pub use mapping_table::StaticMapping;
 pub use nat::{Filtering, MidSession, Nat, UnknownOptions};
@@ -69,6 +71,8 @@ pub struct Config {
     pub icmp: IcmpLimits,
     /// `[dataplane]`: devices and workers.
     pub dataplane: Dataplane,
+    /// `[journal]`: the evidence of who held which ports; absent, none is kept.
+    pub journal: Option<Journal>,
 }
 
 impl Config {
@@ -107,6 +111,7 @@ impl Config {
             policy: Policy::read(root.table("policy")),
             icmp: IcmpLimits::read(root.table("icmp")),
             dataplane: Dataplane::read(root.table("dataplane")),
+            journal: if root.has("journal") { Journal::read(root.table("journal")) } else { None },
         };
         root.finish();
         config
