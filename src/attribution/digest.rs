@@ -17,10 +17,11 @@ impl Digest {
         Digest(hash.finalize().into())
     }
 
-    /// From 64 hexadecimal digits.
+    /// From 64 hexadecimal digits, as they are written: no capitals.
     #[must_use]
     pub fn parse(text: &str) -> Option<Digest> {
-        if text.len() != 64 || !text.is_ascii() {
+        let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+        if text.len() != 64 || !text.bytes().all(is_digit) {
             return None;
         }
         let mut octets = [0; 32];

@@ -213,13 +213,7 @@ impl Ledger {
         }
     }
 
-    fn end_all(
-        &mut self,
-        sequence: u64,
-        at: Millis,
-        cause: EndCause,
-        closed: &mut impl FnMut(Interval),
-    ) {
+    fn end_all(&mut self, sequence: u64, at: Millis, cause: EndCause, closed: &mut impl FnMut(Interval)) {
         for interval in self.open() {
             closed(Interval {
                 end: Some((at, cause)),
@@ -343,14 +337,16 @@ mod tests {
     #[test]
     fn after_a_gap_only_an_end_or_a_word_of_the_engine_makes_it_certain_again() {
         let again = Record::Started { at: 40, since: 10, holding: holding(1) };
-        let records = [started(10, holding(1)), started(10, holding(2)), started(10, holding(3)), gap(20, 30)];
+        let records =
+            [started(10, holding(1)), started(10, holding(2)), started(10, holding(3)), gap(20, 30)];
         let (_, ledger) = run(&records);
         assert!(ledger.open().iter().all(|interval| interval.confirmed_until == Some(20)));
         let (closed, ledger) = run(&[&records[..], &[again, ended(50, 10, holding(2))]].concat());
         let confirmed: Vec<_> = ledger.open().iter().map(|interval| interval.confirmed_until).collect();
         assert_eq!(confirmed, [None, Some(20)]);
         assert_eq!(closed[0].confirmed_until, None);
-        let (closed, _) = run(&[&records[..], &[started(60, Holding { prefix_len: 64, ..holding(3) })]].concat());
+        let (closed, _) =
+            run(&[&records[..], &[started(60, Holding { prefix_len: 64, ..holding(3) })]].concat());
         assert_eq!((closed[0].end, closed[0].confirmed_until), (Some((60, EndCause::Lost)), Some(20)));
     }
 

@@ -39,6 +39,8 @@ pub struct Lines {
     pub last: Digest,
     /// The first bad one.
     pub bad: Option<BadLine>,
+    /// Behind the last line is a piece of one: its writer ended, or its end was changed.
+    pub is_unfinished: bool,
 }
 
 /// Reads and checks a file; none has no lines. An unfinished line at the end was never acknowledged and is left
@@ -53,7 +55,10 @@ pub fn read_lines(path: &Path) -> io::Result<Lines> {
     };
     let mut read = Lines::default();
     for (number, line) in (1..).zip(text.split_inclusive(|&octet| octet == b'\n')) {
-        let Some(line) = line.strip_suffix(b"\n") else { break };
+        let Some(line) = line.strip_suffix(b"\n") else {
+            read.is_unfinished = true;
+            break;
+        };
         match check(read.last, number, line) {
             Ok((hash, value)) => {
                 read.last = hash;

@@ -28,7 +28,5 @@ pub use journal::{Journal, Tidied};
 pub use ledger::{Interval, Ledger};
 pub use lines::{BadLine, Lines, append_lines, read_lines};
 pub use moment::{parse_time, time_text};
+pub use record::{ClockChange, EndCause, GapCause, Holding, Millis, RECORD_SIZE, Record, number_of};
 pub use verify::{Verification, verify};
-pub use record::{
-    ClockChange, EndCause, GapCause, Holding, Millis, RECORD_SIZE, Record, number_of,
-};

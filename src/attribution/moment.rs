@@ -8,7 +8,10 @@ use super::record::Millis;
 #[must_use]
 pub fn time_text(millis: Millis) -> String {
     let time = i64::try_from(millis).ok().and_then(DateTime::from_timestamp_millis);
-    time.map_or_else(|| "the end of time".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    time.map_or_else(
+        || "the end of time".to_owned(),
+        |time| time.to_rfc3339_opts(SecondsFormat::Millis, true),
+    )
 }
 
 /// The hour as `2026-11-21T12Z`, for names of files.

@@ -301,9 +301,7 @@ impl Record {
         let (at, since) = (raw.at.get(), raw.since.get());
         Some(match raw.kind {
             STARTED => Record::Started { at, since, holding: raw.holding()? },
-            ENDED => {
-                Record::Ended { at, since, holding: raw.holding()?, cause: end_cause(raw.cause)? }
-            }
+            ENDED => Record::Ended { at, since, holding: raw.holding()?, cause: end_cause(raw.cause)? },
             MOVED => Record::Moved {
                 at,
                 prefix_len: raw.prefix_len.min(128),

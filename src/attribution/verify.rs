@@ -55,16 +55,19 @@ pub fn verify(directory: &Directory) -> io::Result<Verification> {
         }
     }
     let queries = read_lines(&directory.audit())?;
+    let lines = read_lines(&directory.catalogue())?;
+    for (name, lines) in [("catalogue", &lines), ("audit", &queries)] {
+        if lines.is_unfinished {
+            let number = lines.lines.len() + 1;
+            found.findings.push(format!("{name}, record {number}: is unfinished, or its end was changed"));
+        }
+    }
     found.queries = queries.lines.len() as u64;
     found.findings.extend(queries.bad.map(|bad| format!("audit, {bad}")));
     Ok(found)
 }
 
-fn check_partition(
-    directory: &Directory,
-    partition: &Partition,
-    found: &mut Verification,
-) -> io::Result<()> {
+fn check_partition(directory: &Directory, partition: &Partition, found: &mut Verification) -> io::Result<()> {
     found.partitions += 1;
     let (intervals, marks) = (directory.intervals(&partition.name), directory.marks(&partition.name));
     for (path, hash) in [(&intervals, partition.intervals_hash), (&marks, partition.marks_hash)] {

@@ -158,7 +158,11 @@ fn own_range(range: &Range) -> anyhow::Result<ExitCode> {
     let asker = asker(range.of.case.as_deref())?;
     let (directory, archive) = opened(range.of.journal.clone())?;
     let found = archive.own_ranges(range.b4, range.time)?;
-    note(&directory, &asker, json!({ "range-of": range.b4, "time": time_text(range.time), "found": found.len() }))?;
+    note(
+        &directory,
+        &asker,
+        json!({ "range-of": range.b4, "time": time_text(range.time), "found": found.len() }),
+    )?;
     for own in &found {
         let (first, last) = (own.ports.start(), own.ports.end());
         println!("{} {first}-{last}, by configuration {}", own.address, own.configuration);

@@ -182,7 +182,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reason::LogGap(LogGap::Lost(GapCause::QueueFull)) => "records of that time were lost: the queue was full",
+            Reason::LogGap(LogGap::Lost(GapCause::QueueFull)) => {
+                "records of that time were lost: the queue was full"
+            }
             Reason::LogGap(LogGap::Lost(GapCause::WriteError)) => {
                 "records of that time were lost: the disk did not take them"
             }
@@ -191,12 +193,16 @@ impl fmt::Display for Reason {
             }
             Reason::LogGap(LogGap::Lost(GapCause::Missing)) => "records of that time are missing",
             Reason::LogGap(LogGap::Down) => "the AFTR had ended without a word and not begun again",
-            Reason::LogGap(LogGap::Unconfirmed) => "records were lost after this began, its end may be among them",
+            Reason::LogGap(LogGap::Unconfirmed) => {
+                "records were lost after this began, its end may be among them"
+            }
             Reason::LogGap(LogGap::Blind) => {
                 "no record names a holder, but records were lost before and one may be among them"
             }
             Reason::LogGap(LogGap::End) => "the journal ends before that time",
-            Reason::LogGap(LogGap::Configuration) => "the configuration of that time is not there, or was changed",
+            Reason::LogGap(LogGap::Configuration) => {
+                "the configuration of that time is not there, or was changed"
+            }
             Reason::BeforeRetention => "the journal begins after that time",
             Reason::ClockDoubt => "the clock of the AFTR was set, or not synchronised, at that time",
         })

@@ -66,7 +66,9 @@ impl Archive {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             let sealed = match sealed_state(directory, &catalogue) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && has_changed(directory, &catalogue)? => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && has_changed(directory, &catalogue)? =>
+                {
                     continue;
                 }
                 sealed => sealed?,

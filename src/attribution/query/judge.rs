@@ -76,7 +76,9 @@ impl Archive {
         let mut computed = Vec::new();
         for digest in found.spans.configurations_in(&question.window()) {
             let config = self.configuration(digest).ok_or(Reason::LogGap(LogGap::Configuration))?;
-            computed.extend(owners(&config, question).map(|holding| computed_evidence(holding, digest, question)));
+            computed.extend(
+                owners(&config, question).map(|holding| computed_evidence(holding, digest, question)),
+            );
         }
         Ok(computed)
     }

@@ -39,12 +39,7 @@ const CRASH: Millis = 1000;
 
 impl Spans {
     /// Takes the marks of a partition from `from` to `to`.
-    pub(super) fn add(
-        &mut self,
-        marks: &[(u64, Record)],
-        (from, to): (Millis, Millis),
-        began: Began,
-    ) {
+    pub(super) fn add(&mut self, marks: &[(u64, Record)], (from, to): (Millis, Millis), began: Began) {
         self.configurations.extend(began.configuration.map(|digest| (from, digest)));
         let mut doubtful_since = began.doubtful.then_some(from);
         let mut blind_since = began.incomplete.then_some(from);

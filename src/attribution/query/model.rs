@@ -55,7 +55,8 @@ struct World {
 
 #[test]
 fn every_answer_is_what_happened_or_says_why_not() {
-    let events = std::env::var("AFTR_MODEL_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000u64);
+    let events =
+        std::env::var("AFTR_MODEL_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000u64);
     let folder = Folder::new("model");
     let mut asked = [0; 6];
     let worlds = events.div_ceil(10_000);
@@ -104,7 +105,8 @@ impl World {
         let (journal, recovered) = Journal::open(&self.directory, self.now).unwrap();
         // Blocks of lost holdings rest: nobody else gets them.
         for block in &recovered.quarantine {
-            let at = (u64::from(*block.ports.start()) - 1024) / 512 + 8 * (u64::from(block.external.octets()[3]) - 1);
+            let at = (u64::from(*block.ports.start()) - 1024) / 512
+                + 8 * (u64::from(block.external.octets()[3]) - 1);
             self.free_at[at as usize] = self.free_at[at as usize].max(block.until);
         }
         (self.journal, self.log) = (Some(journal), Some(recovered.log));
@@ -378,7 +380,9 @@ impl World {
             None
         };
         match (expected, &answer.verdict) {
-            (Some(expected), Verdict::Unknown(reason)) => assert_eq!(reason.name(), expected, "{}", context()),
+            (Some(expected), Verdict::Unknown(reason)) => {
+                assert_eq!(reason.name(), expected, "{}", context())
+            }
             (Some(expected), _) => panic!("{expected} is expected\n{}", context()),
             // Records are being lost, and nobody has told the journal yet.
             (None, _) if !told_gap => {}

@@ -31,7 +31,8 @@ pub(crate) fn write_marks(path: &Path, marks: &[Mark]) -> io::Result<Digest> {
 pub(crate) fn read_marks(path: &Path) -> io::Result<Vec<Mark>> {
     let octets = fs::read(path)?;
     let (entries, rest) = octets.as_chunks::<{ 8 + RECORD_SIZE }>();
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{} is no file of marks", path.display()));
+    let wrong =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("{} is no file of marks", path.display()));
     if !rest.is_empty() {
         return Err(wrong());
     }

@@ -247,13 +247,13 @@ impl Table {
                 && last[*row] >= i32::from(*ports.start())
                 && starts[*row] as u64 <= *time.end()
         };
-        let (Some(from), Some(to)) =
-            ((0..end - start).find(matches), (0..end - start).rfind(matches))
-        else {
+        let (Some(from), Some(to)) = ((0..end - start).find(matches), (0..end - start).rfind(matches)) else {
             return Ok(());
         };
         let rows = intervals(&*reader, start + from, to + 1 - from)?;
-        found.extend((from..).zip(rows).filter(|(at, row)| matches(at) && touches(row, time)).map(|(_, row)| row));
+        found.extend(
+            (from..).zip(rows).filter(|(at, row)| matches(at) && touches(row, time)).map(|(_, row)| row),
+        );
         Ok(())
     }
 }
@@ -289,7 +289,8 @@ fn intervals(reader: &dyn RowGroupReader, start: usize, count: usize) -> Result<
 
 fn interval(row: [i64; COLUMNS.len()]) -> Result<Interval, ParquetError> {
     let [external, first, last, start, end, confirmed, cause, protocol, high, low, rest @ ..] = row;
-    let [prefix_len, pool_id, instance, internal, internal_port, flags, start_record, end_record, since] = rest;
+    let [prefix_len, pool_id, instance, internal, internal_port, flags, start_record, end_record, since] =
+        rest;
     let cause = end_cause(cause as u8);
     if (end >= 0) != cause.is_some() {
         return Err(ParquetError::General("an end without a cause".to_owned()));
@@ -336,12 +337,8 @@ where
     while values.len().max(levels.len()) < count {
         let before = values.len().max(levels.len());
         let wanted = count - before;
-        let (read, _, _) = column_reader.read_records(
-            wanted,
-            is_optional.then_some(&mut levels),
-            None,
-            &mut values,
-        )?;
+        let (read, _, _) =
+            column_reader.read_records(wanted, is_optional.then_some(&mut levels), None, &mut values)?;
         if read == 0 {
             break;
         }
@@ -418,10 +415,16 @@ mod tests {
             let wanted: Vec<Interval> = rows
                 .iter()
                 .filter(|row| row.holding.external.to_bits() == external && touches(row, &time))
-                .filter(|row| row.holding.first_port <= *ports.end() && row.holding.last_port >= *ports.start())
+                .filter(|row| {
+                    row.holding.first_port <= *ports.end() && row.holding.last_port >= *ports.start()
+                })
                 .copied()
                 .collect();
-            assert_eq!(table.find(external, &ports, &time).unwrap(), wanted, "{external:x} {ports:?} {time:?}");
+            assert_eq!(
+                table.find(external, &ports, &time).unwrap(),
+                wanted,
+                "{external:x} {ports:?} {time:?}"
+            );
         }
     }
 

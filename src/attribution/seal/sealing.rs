@@ -128,7 +128,8 @@ fn seal_one(
     let intervals_hash = content.write_intervals(&directory.intervals(&name))?;
     let marks_hash = write_marks(&directory.marks(&name), &content.marks)?;
     File::open(directory.sealed())?.sync_all()?;
-    let last_known = content.replay.last_known.max(sealed.last_known);
+    let replay = &content.replay;
+    let last_known = if replay.records > 0 { replay.last_known } else { sealed.last_known };
     let partition = Partition {
         number: header.partition,
         name,
@@ -186,7 +187,9 @@ impl Content {
             last = last.max(record.at());
         })?;
         rows.extend(ledger.open());
-        rows.sort_unstable_by_key(|row| (row.holding.external, row.holding.first_port, row.start, row.start_record));
+        rows.sort_unstable_by_key(|row| {
+            (row.holding.external, row.holding.first_port, row.start, row.start_record)
+        });
         let last = if last == Millis::MAX { replay.last_known } else { last };
         Ok(Content { rows, marks, ledger, replay, from: first, to: last, was_closed, configuration })
     }

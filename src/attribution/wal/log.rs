@@ -63,14 +63,7 @@ impl Partition {
 impl Log {
     /// A log that goes on at `next`; recovery knows where. Opens no file before the first sync.
     pub(super) fn new(folder: &Path, next: Position, partition: Partition) -> Log {
-        Log {
-            folder: folder.to_owned(),
-            segment: None,
-            next,
-            durable: next,
-            pending: Vec::new(),
-            partition,
-        }
+        Log { folder: folder.to_owned(), segment: None, next, durable: next, pending: Vec::new(), partition }
     }
 
     /// Appends records, in memory only; gives the number of the last. `now` is the writer's clock.
@@ -117,12 +110,15 @@ impl Log {
     fn write(&mut self, now: Millis) -> io::Result<()> {
         let segment = match &mut self.segment {
             Some(segment) => segment,
-            None => self.segment.insert(Segment::create(&self.folder, &SegmentHeader {
-                first: self.durable.sequence,
-                chain: self.durable.chain,
-                made: now,
-                partition: self.partition.number,
-            })?),
+            None => self.segment.insert(Segment::create(
+                &self.folder,
+                &SegmentHeader {
+                    first: self.durable.sequence,
+                    chain: self.durable.chain,
+                    made: now,
+                    partition: self.partition.number,
+                },
+            )?),
         };
         segment.file.write_all(&self.pending)?;
         segment.file.sync_data()?;

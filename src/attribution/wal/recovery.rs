@@ -87,7 +87,8 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
         Fault::Torn { file, offset, .. } => cut(file, *offset, aside).map(Some),
         Fault::Damaged { .. } | Fault::Missing { .. } | Fault::Chain { .. } => io::Result::Ok(kept),
     })?;
-    let last_known = replay.last_known.max(sealed.last_known);
+    // Not the later one: the clock may have been set back.
+    let last_known = if replay.records > 0 { replay.last_known } else { sealed.last_known };
     let ended = ledger.open_count();
     for interval in ledger.open() {
         rest(&mut resting, &interval, last_known);

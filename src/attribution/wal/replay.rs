@@ -67,14 +67,26 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Torn { file, offset, octets } => {
-                write!(f, "{}: the last {octets} octets, from {offset} on, are an unfinished write", file.display())
+                write!(
+                    f,
+                    "{}: the last {octets} octets, from {offset} on, are an unfinished write",
+                    file.display()
+                )
             }
             Fault::Damaged { file, offset, sequence } => {
-                write!(f, "{}: octets at {offset} have changed; record {sequence} is the first lost", file.display())
+                write!(
+                    f,
+                    "{}: octets at {offset} have changed; record {sequence} is the first lost",
+                    file.display()
+                )
             }
             Fault::Missing { from, to } => write!(f, "records {from} to {} are missing", to - 1),
             Fault::Chain { file, sequence } => {
-                write!(f, "{}: record {sequence} does not follow the one before it (hash chain)", file.display())
+                write!(
+                    f,
+                    "{}: record {sequence} does not follow the one before it (hash chain)",
+                    file.display()
+                )
             }
         }
     }
@@ -142,13 +154,7 @@ pub(crate) fn replay_until(
 ) -> io::Result<Replay> {
     let files = segments(folder)?;
     let mut reader = Reader {
-        replay: Replay {
-            next: from,
-            last_known: 0,
-            records: 0,
-            faults: Vec::new(),
-            partition: None,
-        },
+        replay: Replay { next: from, last_known: 0, records: 0, faults: Vec::new(), partition: None },
         visit,
         gap: None,
     };

@@ -139,8 +139,7 @@ pub(crate) fn decode_batch(octets: &[u8]) -> Option<(BatchHeader, &[u8])> {
 
 /// Whether a batch follows the one with the hash `before`.
 pub(crate) fn follows(batch: &BatchHeader, before: Digest, body: &[u8]) -> bool {
-    let (first, made, count) =
-        (U64::new(batch.first), U64::new(batch.made), U32::new(batch.count as u32));
+    let (first, made, count) = (U64::new(batch.first), U64::new(batch.made), U32::new(batch.count as u32));
     chain_of(before, first, made, count, body) == batch.chain
 }
 

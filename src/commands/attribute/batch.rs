@@ -17,7 +17,8 @@ pub(super) fn questions(text: &str, uncertainty: u64) -> Result<Vec<Question>, R
         }
         let question = question(line, uncertainty).map_err(|why| Refusal {
             why: format!("line {number}: {why}"),
-            cure: "write address,port,time,protocol,uncertainty; protocol and uncertainty may be left out".to_owned(),
+            cure: "write address,port,time,protocol,uncertainty; protocol and uncertainty may be left out"
+                .to_owned(),
         })?;
         questions.push(question);
     }
@@ -43,7 +44,8 @@ fn question(line: &str, uncertainty: u64) -> Result<Question, String> {
 
 /// One line for each answer; several subscribers, and what each of them held, are set apart by spaces.
 pub(super) fn csv(answers: &[Answer]) -> String {
-    let mut text = "address,port,time,protocol,verdict,reason,subscribers,b4,start,end,records,hashes\n".to_owned();
+    let mut text =
+        "address,port,time,protocol,verdict,reason,subscribers,b4,start,end,records,hashes\n".to_owned();
     for answer in answers {
         let question = &answer.question;
         let reason = match answer.verdict {
@@ -85,7 +87,10 @@ mod tests {
                     198.51.100.1,-,2026-11-21T12:00:00.5Z,udp,0.5\n";
         let questions = questions(text, 1000).unwrap();
         assert_eq!((questions.len(), questions[0].port, questions[0].uncertainty), (2, Some(2000), 1000));
-        assert_eq!((questions[1].port, questions[1].protocol, questions[1].uncertainty), (None, Some(17), 500));
+        assert_eq!(
+            (questions[1].port, questions[1].protocol, questions[1].uncertainty),
+            (None, Some(17), 500)
+        );
         assert_eq!(questions[1].time - questions[0].time, 500);
     }
 

@@ -77,7 +77,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn questions(arguments: &Arguments) -> anyhow::Result<Vec<Question>> {
     if let Some(path) = &arguments.batch {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         return Ok(batch::questions(&text, arguments.uncertainty)?);
     }
     let (Some(address), Some(Port(port)), Some(time)) = (arguments.address, arguments.port, arguments.time)
@@ -92,9 +93,10 @@ fn questions(arguments: &Arguments) -> anyhow::Result<Vec<Question>> {
 pub(super) fn parse_port(text: &str) -> Result<Port, String> {
     match text {
         "-" | "" => Ok(Port(None)),
-        text => {
-            text.parse().map(|port| Port(Some(port))).map_err(|_| "write 0 to 65535, or - for unknown".to_owned())
-        }
+        text => text
+            .parse()
+            .map(|port| Port(Some(port)))
+            .map_err(|_| "write 0 to 65535, or - for unknown".to_owned()),
     }
 }
 

@@ -47,7 +47,8 @@ fn describe(text: &mut String, evidence: &Evidence) {
     let _ = writeln!(text, "\nsubscriber {}", holding.subscriber());
     if let Place::Configuration(digest) = &evidence.place {
         let (first, last) = (holding.first_port, holding.last_port);
-        let _ = writeln!(text, "ports      {} {first}-{last}, its own at all times (RFC 7422)", holding.external);
+        let _ =
+            writeln!(text, "ports      {} {first}-{last}, its own at all times (RFC 7422)", holding.external);
         let _ = writeln!(text, "by         configuration {digest}");
         return;
     }
