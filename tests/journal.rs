@@ -1,6 +1,8 @@
 //! The journal as a whole: what a killed writer, a full disk and a changed octet leave of it, and what the
 //! commands say.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 #[path = "program/mod.rs"]
 mod program;
 #[path = "journal/bed.rs"]

@@ -257,6 +257,11 @@ impl Record {
         }
     }
 
+    /// The latest moment that it says something about.
+    pub(crate) fn latest(&self) -> Millis {
+        if let Record::Clock { at, before, .. } = *self { at.max(before) } else { self.at() }
+    }
+
     /// Its octets.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_SIZE] {

@@ -49,10 +49,8 @@ pub fn verify(directory: &Directory) -> io::Result<Verification> {
     let replay = replay(&directory.wal(), sealed.next.unwrap_or(Position::START), |_, _| {})?;
     found.records = replay.records;
     for fault in &replay.faults {
-        match fault {
-            super::wal::Fault::Torn { .. } => found.notes.push(fault.to_string()),
-            _ => found.findings.push(fault.to_string()),
-        }
+        let is_torn = matches!(fault, super::wal::Fault::Torn { .. });
+        if is_torn { &mut found.notes } else { &mut found.findings }.push(fault.to_string());
     }
     let queries = read_lines(&directory.audit())?;
     let lines = read_lines(&directory.catalogue())?;

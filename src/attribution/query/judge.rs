@@ -41,11 +41,11 @@ impl Archive {
                 Ok(computed) => {
                     evidence.extend(computed);
                     let is_blind = found.spans.blind.iter().any(|blind| meet(blind, &window));
-                    match verdict(question, &evidence) {
-                        Verdict::None | Verdict::Broad(_) if is_blind => {
-                            Verdict::Unknown(Reason::LogGap(LogGap::Blind))
-                        }
-                        verdict => verdict,
+                    let verdict = verdict(question, &evidence);
+                    if is_blind && matches!(verdict, Verdict::None | Verdict::Broad(_)) {
+                        Verdict::Unknown(Reason::LogGap(LogGap::Blind))
+                    } else {
+                        verdict
                     }
                 }
             },

@@ -138,7 +138,14 @@ fn write_group<W: io::Write + Send>(
                     longs.extend(values);
                     writer.write_batch(&longs, None, None)?;
                 }
-                _ => return Err(ParquetError::General("a column of another type".to_owned())),
+                ColumnWriter::BoolColumnWriter(_)
+                | ColumnWriter::Int96ColumnWriter(_)
+                | ColumnWriter::FloatColumnWriter(_)
+                | ColumnWriter::DoubleColumnWriter(_)
+                | ColumnWriter::ByteArrayColumnWriter(_)
+                | ColumnWriter::FixedLenByteArrayColumnWriter(_) => {
+                    return Err(ParquetError::General("a column of another type".to_owned()));
+                }
             }
         }
         writer.close()?;
@@ -273,12 +280,11 @@ pub(crate) fn touches(interval: &Interval, time: &RangeInclusive<Millis>) -> boo
 fn intervals(reader: &dyn RowGroupReader, start: usize, count: usize) -> Result<Vec<Interval>, ParquetError> {
     let mut columns: [Vec<i64>; COLUMNS.len()] = std::array::from_fn(|_| Vec::new());
     for (number, values) in columns.iter_mut().enumerate() {
-        *values = match reader.metadata().column(number).column_type() {
-            parquet::basic::Type::INT32 => {
-                let shorts = column_values::<Int32Type>(reader, number, start, count)?;
-                shorts.into_iter().map(|short| i64::from(short as u32)).collect()
-            }
-            _ => column_values::<Int64Type>(reader, number, start, count)?,
+        *values = if reader.metadata().column(number).column_type() == parquet::basic::Type::INT32 {
+            let shorts = column_values::<Int32Type>(reader, number, start, count)?;
+            shorts.into_iter().map(|short| i64::from(short as u32)).collect()
+        } else {
+            column_values::<Int64Type>(reader, number, start, count)?
         };
         if values.len() != count {
             return Err(ParquetError::General(format!("column {number} is too short")));
@@ -363,19 +369,19 @@ mod tests {
 
     fn row(external: u32, number: u16, start: Millis) -> Interval {
         let mut holding = Holding { external: external.into(), ..holding(number) };
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             holding.internal = Some("192.168.1.77:80".parse().unwrap());
         }
         Interval {
             holding,
             start,
             since: start / 2,
-            end: (start % 5 != 0).then_some((start + 40, EndCause::Idle)),
-            confirmed_until: (start % 7 == 0).then_some(start + 3),
+            end: (!start.is_multiple_of(5)).then_some((start + 40, EndCause::Idle)),
+            confirmed_until: start.is_multiple_of(7).then_some(start + 3),
             start_record: start * 2,
             end_record: u64::from(number),
-            start_doubtful: number % 2 == 0,
-            end_doubtful: number % 5 == 0,
+            start_doubtful: number.is_multiple_of(2),
+            end_doubtful: number.is_multiple_of(5),
         }
     }
 

@@ -184,7 +184,7 @@ impl Content {
                 marks.push((sequence, *record));
             }
             first = first.min(record.earliest());
-            last = last.max(record.at());
+            last = last.max(record.latest());
         })?;
         rows.extend(ledger.open());
         rows.sort_unstable_by_key(|row| {

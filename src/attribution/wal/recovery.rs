@@ -18,6 +18,9 @@ use crate::attribution::record::{Millis, Record};
 /// Ports of lost holdings rest this long (RFC 6888 REQ-8: "SHOULD wait … at least 120 seconds").
 pub const QUARANTINE: Millis = 120_000;
 
+/// Records that the ledger takes at once.
+const AT_ONCE: usize = 64;
+
 /// Ports that nobody may get for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
@@ -77,12 +80,16 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
     let mut resting = VecDeque::new();
     let from = sealed.next.unwrap_or(Position::START);
     let mut was_closed = sealed.was_closed;
+    let mut some = Vec::with_capacity(AT_ONCE);
     let replay = replay(folder, from, |sequence, record| {
         was_closed = matches!(record, Record::Closed { .. });
-        ledger.apply(sequence, record, |interval| {
-            rest(&mut resting, &interval, record.at());
-        });
+        some.push((sequence, *record));
+        if some.len() == AT_ONCE {
+            ledger.apply_all(&some, |at, interval| rest(&mut resting, &interval, at));
+            some.clear();
+        }
     })?;
+    ledger.apply_all(&some, |at, interval| rest(&mut resting, &interval, at));
     let kept_aside = replay.faults.iter().try_fold(None, |kept, fault| match fault {
         Fault::Torn { file, offset, .. } => cut(file, *offset, aside).map(Some),
         Fault::Damaged { .. } | Fault::Missing { .. } | Fault::Chain { .. } => io::Result::Ok(kept),

@@ -293,4 +293,5 @@ impl<C: WallClock> Work<C> {
 }
 
 #[cfg(test)]
+#[path = "writer_tests.rs"]
 mod tests;
