@@ -22,6 +22,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "HashMap",
         ],
     ),
+    (
+        "src/attribution",
+        &["crate::io", "crate::daemon", "crate::commands", "crate::wire", "SystemTime", "Instant::now"],
+    ),
     ("src/io", &["crate::engine", "crate::daemon", "crate::commands", "aftr_config"]),
     ("aftr-config/src", &["aftr::"]),
 ];

@@ -49,7 +49,9 @@ struct World {
     blind: Vec<RangeInclusive<Millis>>,
     blind_since: Option<Millis>,
     last_synced: Millis,
+    /// Before this nothing is known; what was removed reached to the other.
     retained_from: Millis,
+    removed_to: Millis,
     asked: [u64; 6],
 }
 
@@ -91,6 +93,7 @@ impl World {
             blind_since: None,
             last_synced: 0,
             retained_from: 1_795_262_400_000,
+            removed_to: 0,
             asked: [0; 6],
         };
         world.open();
@@ -291,6 +294,7 @@ impl World {
         let before = self.now;
         let size = 100 + self.below(4_000_000);
         self.now = if self.below(2) == 0 { before + size } else { before - size };
+        self.retained_from = self.retained_from.min(self.now).max(self.removed_to);
         // Hold-down runs on the monotonic clock.
         for at in self.free_at.iter_mut().filter(|at| **at != Millis::MAX) {
             *at = at.saturating_sub(before) + self.now;
@@ -317,10 +321,12 @@ impl World {
         assert_eq!(tidied.sealing.faults, []);
         for gone in tidied.expired {
             assert!(gone.to + DAY < self.now, "{gone:?}");
-            self.retained_from = self.retained_from.max(gone.to);
+            self.removed_to = self.removed_to.max(gone.to);
         }
-        let known_from = Archive::open(&self.directory).unwrap().known_from();
-        self.retained_from = self.retained_from.max(known_from);
+        if self.removed_to > 0 {
+            self.retained_from = Archive::open(&self.directory).unwrap().known_from();
+            assert!(self.retained_from >= self.removed_to);
+        }
     }
 
     fn ask_some(&mut self) {
