@@ -73,6 +73,29 @@ fn the_first_bad_entry_of_the_record_of_queries_is_named() {
     assert!(findings[0].starts_with("audit, record 3:"), "{findings:?}");
 }
 
+/// A sealed file that has changed proves nothing, and harms no other.
+#[test]
+fn a_changed_partition_answers_log_gap() {
+    let folder = Folder::new("changed-partition");
+    let directory = small_journal(&folder);
+    let name = |end: &str| {
+        files(&folder.join("sealed")).into_iter().find(|path| path.to_str().unwrap().ends_with(end))
+    };
+    for path in [name(".parquet").unwrap(), name(".marks").unwrap()] {
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(7) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x20;
+            fs::write(&path, &bad).unwrap();
+            let archive = Archive::open(&directory).unwrap();
+            let (address, port) = (block(2).external, Some(block(2).first_port));
+            let question = Question { address, port, time: NOON + 5000, uncertainty: 500, protocol: None };
+            assert_eq!(archive.ask(&question).unwrap().verdict.name(), "unknown", "{} {at}", path.display());
+        }
+        fs::write(&path, &good).unwrap();
+    }
+}
+
 /// ATT-2: a log without its end is not believed past it.
 #[test]
 fn a_shortened_log_answers_log_gap() {

@@ -11,13 +11,13 @@ use std::rc::Rc;
 use aftr_config::Config;
 
 use super::answer::{Evidence, Place};
-use super::marks::{Began, Spans};
+use super::marks::{Began, Hole, Spans};
 use super::recent::Recent;
 use crate::attribution::digest::Digest;
 use crate::attribution::directory::Directory;
 use crate::attribution::ledger::{Interval, key};
-use crate::attribution::record::Millis;
-use crate::attribution::seal::{Catalogue, Partition, Table, read_marks, sealed_state};
+use crate::attribution::record::{GapCause, Millis, Record};
+use crate::attribution::seal::{Catalogue, Partition, Table, check_file, read_marks, sealed_state};
 use crate::attribution::wal::{Fault, Position};
 use crate::engine::own_range;
 
@@ -115,7 +115,9 @@ impl Archive {
     /// Nothing is known from before.
     #[must_use]
     pub fn known_from(&self) -> Millis {
-        let first = self.catalogue.partitions.first().map_or(self.recent.from, |partition| partition.from);
+        // Not that of the first alone: the clock may have been set back behind it.
+        let partitions = self.catalogue.partitions.iter().map(|partition| partition.from);
+        let first = partitions.fold(self.recent.from, Millis::min);
         first.max(self.catalogue.expired_to.unwrap_or(0))
     }
 
@@ -153,11 +155,16 @@ impl Archive {
         let mut before: Option<&Partition> = self.catalogue.expired.as_ref();
         for partition in &self.catalogue.partitions {
             if partition.from <= *time.end() && partition.to >= *time.start() {
-                let table = self.table(partition)?;
-                let found = table.find(external, ports, time)?;
+                let (found, marks) = match self.content(partition, external, ports, time) {
+                    Err(error) if is_damage(&error) => {
+                        let span = partition.from..=partition.to;
+                        spans.holes.push((span, Hole::Gap(GapCause::Checksum)));
+                        (Vec::new(), Vec::new())
+                    }
+                    content => content?,
+                };
                 let place = Place::Partition { name: partition.name.clone(), hash: partition.intervals_hash };
                 rows.extend(found.into_iter().map(|interval| Evidence { interval, place: place.clone() }));
-                let marks = read_marks(&self.directory.marks(&partition.name))?;
                 let began = before.map_or(Began::default(), |before| Began {
                     doubtful: before.clock_is_doubtful,
                     incomplete: before.is_incomplete,
@@ -183,18 +190,38 @@ impl Archive {
         if Digest::of(&[text.as_bytes()]) == digest { Config::parse(&text).ok() } else { None }
     }
 
+    fn content(
+        &self,
+        partition: &Partition,
+        external: u32,
+        ports: &RangeInclusive<u16>,
+        time: &RangeInclusive<Millis>,
+    ) -> io::Result<(Vec<Interval>, Vec<(u64, Record)>)> {
+        let found = self.table(partition)?.find(external, ports, time)?;
+        let path = self.directory.marks(&partition.name);
+        check_file(&path, partition.marks_hash)?;
+        Ok((found, read_marks(&path)?))
+    }
+
     fn table(&self, partition: &Partition) -> io::Result<Rc<Table>> {
         let mut tables = self.tables.borrow_mut();
         if let Some((_, table)) = tables.iter().find(|(number, _)| *number == partition.number) {
             return Ok(Rc::clone(table));
         }
-        let table = Rc::new(Table::open(&self.directory.intervals(&partition.name))?);
+        let path = self.directory.intervals(&partition.name);
+        check_file(&path, partition.intervals_hash)?;
+        let table = Rc::new(Table::open(&path)?);
         tables.push_back((partition.number, Rc::clone(&table)));
         if tables.len() > OPEN_TABLES {
             tables.pop_front();
         }
         Ok(table)
     }
+}
+
+/// Files that are gone or no longer what was sealed.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
 }
 
 fn has_changed(directory: &Directory, catalogue: &Catalogue) -> io::Result<bool> {

@@ -69,13 +69,20 @@ pub fn seal(directory: &Directory, extent: Extent) -> io::Result<Sealing> {
 /// Where the sealed partitions end.
 pub(crate) fn sealed_state(directory: &Directory, catalogue: &Catalogue) -> io::Result<Sealed> {
     let Some(last) = catalogue.last() else { return Ok(Sealed::default()) };
-    let open = match Table::open(&directory.intervals(&last.name)) {
-        Ok(table) if last.open > 0 => {
-            table.all()?.into_iter().filter(|interval| interval.end.is_none()).collect()
+    let path = directory.intervals(&last.name);
+    let mut is_incomplete = last.is_incomplete;
+    let open = match check_file(&path, last.intervals_hash) {
+        Ok(()) if last.open > 0 => {
+            Table::open(&path)?.all()?.into_iter().filter(|interval| interval.end.is_none()).collect()
         }
-        Ok(_) => Vec::new(),
+        Ok(()) => Vec::new(),
         // Its retention time is over: so is whatever it held.
         Err(_) if catalogue.partitions.is_empty() => Vec::new(),
+        // What was open is not known: until everything is said again, nobody can be excluded.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            is_incomplete |= last.open > 0;
+            Vec::new()
+        }
         Err(error) => return Err(error),
     };
     Ok(Sealed {
@@ -84,10 +91,22 @@ pub(crate) fn sealed_state(directory: &Directory, catalogue: &Catalogue) -> io::
         last_known: last.last_known,
         open,
         clock_is_doubtful: last.clock_is_doubtful,
-        is_incomplete: last.is_incomplete,
+        is_incomplete,
         was_closed: last.was_closed,
         configuration: last.configuration,
     })
+}
+
+/// Whether a sealed file is still what was sealed; damaged Parquet is not even looked at.
+///
+/// # Errors
+/// It cannot be read, or has changed ([`io::ErrorKind::InvalidData`]).
+pub(crate) fn check_file(path: &Path, hash: Digest) -> io::Result<()> {
+    if Digest::of(&[&fs::read(path)?]) == hash {
+        return Ok(());
+    }
+    let why = format!("{} has changed since it was sealed", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// The first segment of the next partition and of the one behind it.
