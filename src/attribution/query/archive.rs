@@ -21,6 +21,8 @@ use crate::attribution::seal::{Catalogue, Partition, Table, check_file, read_mar
 use crate::attribution::wal::{Fault, Position};
 use crate::engine::own_range;
 
+/// An end by a crash is known to the second (ATT-2).
+const CRASH: Millis = 1000;
 /// Partitions that stay open between questions.
 const OPEN_TABLES: usize = 64;
 
@@ -148,14 +150,15 @@ impl Archive {
         &self,
         external: u32,
         ports: &RangeInclusive<u16>,
-        time: &RangeInclusive<Millis>,
+        window: &RangeInclusive<Millis>,
     ) -> io::Result<Found> {
+        let time = &(window.start().saturating_sub(CRASH)..=window.end().saturating_add(CRASH));
         let mut rows: Vec<Evidence> = Vec::new();
         let mut spans = Spans::default();
         let mut before: Option<&Partition> = self.catalogue.expired.as_ref();
-        for partition in &self.catalogue.partitions {
+        for (at, partition) in self.catalogue.partitions.iter().enumerate() {
             if partition.from <= *time.end() && partition.to >= *time.start() {
-                let (found, marks) = match self.content(partition, external, ports, time) {
+                let (mut found, marks) = match self.content(partition, external, ports, time) {
                     Err(error) if is_damage(&error) => {
                         let span = partition.from..=partition.to;
                         spans.holes.push((span, Hole::Gap(GapCause::Checksum)));
@@ -163,6 +166,12 @@ impl Archive {
                     }
                     content => content?,
                 };
+                // How long an interval goes on behind its partition is in the next one, which may be too early for the
+                // window: the clock can have been set back between the two.
+                found.retain(|row| row.end.is_some() || partition.to >= *window.start());
+                if self.successor_is_gone(at) {
+                    found.iter_mut().for_each(|row| doubt_end(row, partition.last_known));
+                }
                 let place = Place::Partition { name: partition.name.clone(), hash: partition.intervals_hash };
                 rows.extend(found.into_iter().map(|interval| Evidence { interval, place: place.clone() }));
                 let began = before.map_or(Began::default(), |before| Began {
@@ -188,6 +197,17 @@ impl Archive {
     pub(super) fn configuration(&self, digest: Digest) -> Option<Config> {
         let text = fs::read_to_string(self.directory.configuration(digest)).ok()?;
         if Digest::of(&[text.as_bytes()]) == digest { Config::parse(&text).ok() } else { None }
+    }
+
+    /// Whether the partition behind this one is removed, and this one not: after the clock was set back, later records
+    /// have earlier times.
+    fn successor_is_gone(&self, at: usize) -> bool {
+        let next = self.catalogue.partitions[at].next.sequence;
+        let last = self.catalogue.last().map_or(next, |last| last.next.sequence);
+        match self.catalogue.partitions.get(at + 1) {
+            Some(successor) => successor.first != next,
+            None => last != next,
+        }
     }
 
     fn content(
@@ -216,6 +236,13 @@ impl Archive {
             tables.pop_front();
         }
         Ok(table)
+    }
+}
+
+/// Of an interval that goes on behind its partition, no more is known than that.
+fn doubt_end(row: &mut Interval, until: Millis) {
+    if row.end.is_none() {
+        row.confirmed_until = Some(row.confirmed_until.unwrap_or(until).min(until));
     }
 }
 

@@ -25,8 +25,7 @@ impl Archive {
     /// A partition that cannot be read.
     pub fn ask(&self, question: &Question) -> io::Result<Answer> {
         let window = question.window();
-        let around = window.start().saturating_sub(CRASH)..=window.end().saturating_add(CRASH);
-        let mut found = self.find(question.address.to_bits(), &question.ports(), &around)?;
+        let mut found = self.find(question.address.to_bits(), &question.ports(), &window)?;
         found.evidence.retain(|evidence| concerns(&evidence.interval, question));
         let by_configuration = self.by_configuration(question, &found);
         let mut evidence = found.evidence;

@@ -84,7 +84,7 @@ impl Catalogue {
     /// The last partition, also when its files are gone.
     #[must_use]
     pub fn last(&self) -> Option<&Partition> {
-        self.partitions.last().or(self.expired.as_ref())
+        self.partitions.last().into_iter().chain(&self.expired).max_by_key(|partition| partition.number)
     }
 
     fn expire(&mut self, number: u64) {

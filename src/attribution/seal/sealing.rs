@@ -77,7 +77,7 @@ pub(crate) fn sealed_state(directory: &Directory, catalogue: &Catalogue) -> io::
         }
         Ok(()) => Vec::new(),
         // Its retention time is over: so is whatever it held.
-        Err(_) if catalogue.partitions.is_empty() => Vec::new(),
+        Err(_) if catalogue.expired.as_ref() == Some(last) => Vec::new(),
         // What was open is not known: until everything is said again, nobody can be excluded.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             is_incomplete |= last.open > 0;
