@@ -3,6 +3,7 @@
 
 pub mod wire;
 pub mod engine;
+pub mod attribution;
 pub mod io;
 pub mod export;
 pub mod daemon;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aftr::commands::{b4, bench, check, exit_code, explain, lab, replay, run};
+use aftr::commands::{attribute, b4, bench, check, exit_code, explain, journal, lab, replay, run};
 use clap::{Parser, Subcommand};
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
@@ -36,6 +36,10 @@ enum Command {
     Replay(replay::Arguments),
     /// Explain one packet: every decision on its path, with its rule, and the verdict
     Explain(explain::Arguments),
+    /// Say which subscriber held an external address and port at a moment, or why that cannot be said
+    Attribute(attribute::Arguments),
+    /// Check a journal, say what is in it, export it
+    Journal(journal::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
         Command::B4(arguments) => b4::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Attribute(arguments) => attribute::run(arguments),
+        Command::Journal(arguments) => journal::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("aftr: {error:#}");

@@ -23,6 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("src/export", &["crate::daemon", "crate::commands", "std::time::Instant", "SystemTime"]),
+    (
+        "src/attribution",
+        &["crate::io", "crate::daemon", "crate::commands", "crate::wire", "SystemTime", "Instant::now"],
+    ),
     ("src/io", &["crate::engine", "crate::daemon", "crate::commands", "aftr_config"]),
     ("aftr-config/src", &["aftr::"]),
 ];

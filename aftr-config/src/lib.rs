@@ -22,6 +22,7 @@ mod dataplane;
 mod workers;
 mod export;
 mod target;
+mod journal;
 // What holds between sections, and what follows from them.
 mod checks;
 mod advice;
@@ -38,6 +39,7 @@ pub use error::ConfigError;
 pub use export::{Collector, Export, Format, Receiver};
 pub use fragments::FragmentLimits;
 pub use icmp::IcmpLimits;
+pub use journal::{Journal, OnLoss};
 pub use limits::{SessionLimits, Tables};
 pub use mapping_table::StaticMapping;
 pub use nat::{Filtering, MidSession, Nat, UnknownOptions};
@@ -77,6 +79,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// `[ipfix]` and `[syslog]`: who is told of grants.
     pub export: Export,
+    /// `[journal]`: the evidence of who held which ports; absent, none is kept.
+    pub journal: Option<Journal>,
 }
 
 impl Config {
@@ -116,6 +120,7 @@ impl Config {
             icmp: IcmpLimits::read(root.table("icmp")),
             dataplane: Dataplane::read(root.table("dataplane")),
             export: Export::read(root.table("ipfix"), root.table("syslog")),
+            journal: if root.has("journal") { Journal::read(root.table("journal")) } else { None },
         };
         root.finish();
         config

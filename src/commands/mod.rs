@@ -8,9 +8,12 @@ pub mod lab;
 pub mod bench;
 pub mod replay;
 pub mod explain;
+pub mod attribute;
+pub mod journal;
 mod configuration;
 mod describe;
 mod outcome;
+mod refusal;
 
 pub use describe::describe;
 pub use outcome::exit_code;

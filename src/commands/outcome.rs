@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use crate::commands::configuration::ConfigurationError;
 use crate::commands::explain::InputError;
+use crate::commands::refusal::Refusal;
 use crate::commands::replay::CaptureError;
 use crate::daemon::{LoadError, StartError};
 
@@ -20,7 +21,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_wrong_input = error.is::<LoadError>()
         || error.is::<ConfigurationError>()
         || error.is::<CaptureError>()
-        || error.is::<InputError>();
+        || error.is::<InputError>()
+        || error.is::<Refusal>();
     if is_wrong_input {
         ExitCode::from(2)
     } else if error.is::<StartError>() {

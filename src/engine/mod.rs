@@ -49,6 +49,7 @@ pub use aftr_config::{Config, Protocol};
 pub use counters::{Counters, Traffic};
 pub use event::{Event, EventKind, Grant, MappingRecord, Table};
 pub use owners::{Owners, Share, WorkerNumber};
+pub use mapping::{own_range, own_range_subscriber};
 pub use seed::Seed;
 pub use team::Team;
 pub use time::Instant;

@@ -8,7 +8,9 @@ mod table;
 mod create;
 mod remove;
 mod statics;
+mod deterministic;
 
+pub use deterministic::{own_range, own_range_subscriber};
 pub(super) use layout::{Layout, subscriber_index};
 pub(super) use pool::{Pool, addresses_of, every_address};
 pub(super) use ports::{Place, Ports};

@@ -1,0 +1,101 @@
+//! What marks say about a time: that records are missing, that the clock is in doubt, which configuration held.
+
+use std::ops::RangeInclusive;
+
+use crate::attribution::digest::Digest;
+use crate::attribution::record::{ClockChange, GapCause, Millis, Record};
+
+/// What is known of the time of some partitions.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    /// Records are missing, and why.
+    pub(super) holes: Vec<(RangeInclusive<Millis>, Hole)>,
+    /// Nobody vouches for the clock.
+    pub(super) doubts: Vec<RangeInclusive<Millis>>,
+    /// Holdings may have been open that no record tells of: nobody can be excluded.
+    pub(super) blind: Vec<RangeInclusive<Millis>>,
+    /// From when on which configuration held.
+    pub(super) configurations: Vec<(Millis, Digest)>,
+}
+
+/// What held before the first record of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Began {
+    pub(super) doubtful: bool,
+    pub(super) incomplete: bool,
+    pub(super) configuration: Option<Digest>,
+}
+
+/// Why records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hole {
+    Gap(GapCause),
+    /// A writer ended without a word.
+    Down,
+}
+
+/// A crash is known to the second (ATT-2).
+const CRASH: Millis = 1000;
+
+impl Spans {
+    /// Takes the marks of a partition from `from` to `to`.
+    pub(super) fn add(&mut self, marks: &[(u64, Record)], (from, to): (Millis, Millis), began: Began) {
+        self.configurations.extend(began.configuration.map(|digest| (from, digest)));
+        let mut doubtful_since = began.doubtful.then_some(from);
+        let mut blind_since = began.incomplete.then_some(from);
+        for (_, record) in marks {
+            if let Record::Opened { at, .. } | Record::Closed { at } | Record::Complete { at } = *record
+                && let Some(since) = blind_since.take()
+            {
+                self.blind.push(since.min(at)..=since.max(at));
+            }
+            match *record {
+                Record::Gap { from, to, why, lost } if lost > 0 => {
+                    blind_since = Some(blind_since.unwrap_or(from).min(from));
+                    self.holes.push((from.min(to)..=from.max(to), Hole::Gap(why)));
+                }
+                Record::Opened { at, last_known, was_closed: false } if last_known > 0 => {
+                    if last_known + CRASH < at {
+                        self.holes.push((last_known + CRASH..=at, Hole::Down));
+                    }
+                }
+                Record::Configuration { at, digest } => self.configurations.push((at, Digest(digest))),
+                Record::Clock { at, before, change } => {
+                    if change != ClockChange::Trusted {
+                        doubtful_since = doubtful_since.or((change == ClockChange::Doubtful).then_some(at));
+                    } else if let Some(since) = doubtful_since.take() {
+                        self.doubts.push(since.min(at)..=since.max(at));
+                    }
+                    if change == ClockChange::Step {
+                        self.doubts.push(at.min(before)..=at.max(before));
+                    }
+                }
+                Record::Gap { .. }
+                | Record::Opened { .. }
+                | Record::Closed { .. }
+                | Record::Complete { .. }
+                | Record::Started { .. }
+                | Record::Ended { .. }
+                | Record::Alive { .. }
+                | Record::Moved { .. } => {}
+            }
+        }
+        self.doubts.extend(doubtful_since.map(|since| since..=to.max(since)));
+        self.blind.extend(blind_since.map(|since| since..=Millis::MAX));
+    }
+
+    /// Configurations that held at some moment of the window.
+    pub(super) fn configurations_in(&self, window: &RangeInclusive<Millis>) -> Vec<Digest> {
+        let before = self.configurations.iter().rfind(|(at, _)| at <= window.start());
+        let inside = self.configurations.iter().filter(|(at, _)| window.contains(at) && at != window.start());
+        let mut found: Vec<Digest> = before.into_iter().chain(inside).map(|&(_, digest)| digest).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
+/// Whether two spans have a moment in common.
+pub(super) fn meet(one: &RangeInclusive<Millis>, other: &RangeInclusive<Millis>) -> bool {
+    one.start() <= other.end() && other.start() <= one.end()
+}

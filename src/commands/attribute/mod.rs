@@ -1,0 +1,9 @@
+//! `aftr attribute`: who held an external address and port at a moment.
+
+mod command;
+mod asker;
+mod batch;
+mod text;
+
+pub(in crate::commands) use asker::asker;
+pub use command::{Arguments, run};
