@@ -50,9 +50,9 @@ pub(crate) fn config(size: usize) -> Config {
     config_with(size, addresses(size))
 }
 
-/// The same for two workers, with an address for each of them at least.
+/// The same for two workers, which never have quite as many B4s as each other.
 pub(crate) fn config_of_two(size: usize) -> Config {
-    let mut config = config_with(size, addresses(size).max(2));
+    let mut config = config_with(size, 2 * addresses(size));
     config.dataplane.workers = 2;
     config
 }
