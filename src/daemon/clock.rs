@@ -34,6 +34,13 @@ impl Clock {
         SystemTime::now() - (now - at) + ahead
     }
 
+    /// The wall clock's time at `at`, in milliseconds since 1970 (UTC).
+    #[must_use]
+    pub fn unix_millis(&self, at: Instant) -> u64 {
+        let since = self.wall(at).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        since.as_millis() as u64
+    }
+
     /// From now until `at`; zero when that has passed.
     #[must_use]
     pub fn until(&self, at: Instant) -> Duration {

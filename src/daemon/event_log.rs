@@ -1,21 +1,66 @@
-//! The engine's events as log lines, until the journal reads them too.
+//! The engine's events outside the journal: as log lines, and to whoever is told by IPFIX or syslog.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::engine::{Event, EventKind};
+use super::clock::Clock;
+use super::start_error::StartError;
+use crate::engine::{Config, Event, EventKind};
+use crate::export::{self, Exporter, Instance, Now, Stamped};
 
-/// Events that may wait for this reader.
-const WAITING: usize = 1 << 14;
+/// Events that may wait for this reader (IPX-40).
+const WAITING: usize = 1 << 16;
+/// Events that are handed on at once.
+const BATCH: usize = 1024;
+/// Collectors have this long to take the rest at the end; spools keep what is left.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a worker puts events, and where [`read`] takes them from.
 pub(super) fn queue() -> (SyncSender<Event>, Receiver<Event>) {
     sync_channel(WAITING)
 }
 
-/// Starts the thread that logs; it ends with the worker.
-pub(super) fn read(events: Receiver<Event>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("aftr-events".into()).spawn(move || events.into_iter().for_each(log))?;
-    Ok(())
+/// Starts the collectors' sessions and the thread that logs and exports; it ends after the workers.
+pub(super) fn read(
+    events: Receiver<Event>,
+    config: &Config,
+    clock: Clock,
+) -> Result<JoinHandle<()>, StartError> {
+    let instance = Instance::of(config, &host_name());
+    let exporter = Exporter::start(&config.export, instance, Arc::new(ExportClock(clock)))
+        .map_err(|error| StartError::Refused("cannot export".into(), error))?;
+    let builder = std::thread::Builder::new().name("aftr-events".into());
+    let thread = builder.spawn(move || run(&events, exporter, clock));
+    thread.map_err(|error| StartError::Refused("cannot start a thread".into(), error))
+}
+
+fn run(events: &Receiver<Event>, mut exporter: Exporter, clock: Clock) {
+    let mut stamped = Vec::with_capacity(BATCH);
+    while let Ok(first) = events.recv() {
+        stamped.clear();
+        for event in std::iter::once(first).chain(events.try_iter().take(BATCH - 1)) {
+            log(event);
+            stamped.push(Stamped { unix_millis: clock.unix_millis(event.at), event });
+        }
+        exporter.offer(&stamped);
+    }
+    exporter.stop(PATIENCE);
+}
+
+/// The daemon's clock, as the exporter wants it.
+struct ExportClock(Clock);
+
+impl export::Clock for ExportClock {
+    fn now(&self) -> Now {
+        let monotonic = self.0.now();
+        Now { monotonic, unix_millis: self.0.unix_millis(monotonic) }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// What happens all the time is for debugging. What an operator must know is a warning; the engine

@@ -8,6 +8,8 @@ mod clock;
 mod worker;
 mod workers;
 mod exchange;
+mod evidence;
+mod journal_keeper;
 mod wake;
 mod request;
 mod service;

@@ -47,6 +47,8 @@ pub struct Losses {
     pub events: u64,
     /// Packets that one worker had for another, faster than this one took them.
     pub between_workers: u64,
+    /// Packets that found no room to wait until the record of their grant was on the disk.
+    pub waiting: u64,
 }
 
 impl Snapshot {
@@ -60,6 +62,7 @@ impl Snapshot {
                 unsent: sum.losses.unsent + one.losses.unsent,
                 events: sum.losses.events + one.losses.events,
                 between_workers: sum.losses.between_workers + one.losses.between_workers,
+                waiting: sum.losses.waiting + one.losses.waiting,
             },
             strays: sum.strays + one.strays,
             device: sum.device.plus(&one.device),

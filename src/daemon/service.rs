@@ -10,11 +10,13 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::clock::Clock;
 use super::data_plane::DataPlane;
+use super::journal_keeper::JournalKeeper;
 use super::privileges;
 use super::request::{Request, Snapshot};
 use super::start_error::StartError;
 use super::wake::Wake;
 use super::workers::{NoAnswer, Plan, Workers};
+use crate::attribution::wal::Producer;
 use crate::engine::{Config, Event, MappingView, Owners, Seed, SubscriberView};
 
 /// How a daemon is started, besides its configuration.
@@ -23,6 +25,8 @@ pub struct Options {
     /// Where events go; without it they are thrown away. No worker ever waits for the reader: what
     /// does not fit is counted in [`Losses::events`].
     pub events: Option<SyncSender<Event>>,
+    /// The text of the configuration, for the journal to keep.
+    pub text: Option<String>,
     /// Give up every capability but `CAP_NET_ADMIN` once the devices are open: of this thread and of
     /// the threads that it makes later. The configuration file must stay readable without them.
     pub drop_privileges: bool,
@@ -35,6 +39,8 @@ pub struct Daemon {
     owners: Arc<Owners>,
     clock: Clock,
     workers: Workers,
+    /// Closed after the workers.
+    journal: Option<JournalKeeper>,
 }
 
 /// Why a changed configuration was not taken over; nothing has changed then.
@@ -77,6 +83,7 @@ impl Daemon {
             })?;
         }
         let clock = Clock::start();
+        let (journal, producers) = open_journal(&config, options.text.as_deref(), clock)?;
         let wakes = (0..config.dataplane.workers).map(|_| Wake::new()).collect::<io::Result<Vec<Wake>>>();
         let wakes = wakes.map_err(|error| StartError::Refused("no eventfd".into(), error))?;
         host.start(&wakes, clock)?;
@@ -87,9 +94,17 @@ impl Daemon {
             wakes: &wakes,
             clock,
             events: options.events,
+            quarantine: journal.as_ref().map_or(&[], |journal| &journal.quarantine),
         };
-        let workers = Workers::start(devices, &plan)?;
-        Ok(Daemon { host, config, owners, clock, workers })
+        let workers = Workers::start(devices, producers, &plan)?;
+        Ok(Daemon { host, config, owners, clock, workers, journal })
+    }
+
+    /// Has the journal keep the text of the configuration in force.
+    pub(super) fn keep_configuration(&self, text: String) {
+        if let Some(journal) = &self.journal {
+            journal.keep_configuration(text);
+        }
     }
 
     /// The configuration in force.
@@ -186,6 +201,16 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.workers.stop();
     }
+}
+
+fn open_journal(
+    config: &Config,
+    text: Option<&str>,
+    clock: Clock,
+) -> Result<(Option<JournalKeeper>, Vec<Producer>), StartError> {
+    let Some(journal) = &config.journal else { return Ok((None, Vec::new())) };
+    let (keeper, producers) = JournalKeeper::open(journal, config.dataplane.workers, text, clock)?;
+    Ok((Some(keeper), producers))
 }
 
 /// Ports must be hard to guess (RFC 6056): nothing but the kernel's randomness will do.

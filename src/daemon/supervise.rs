@@ -34,9 +34,11 @@ pub fn supervise(path: &Path, config: Config) -> anyhow::Result<()> {
     // Signals are caught before there is anything to clean up.
     let mut notices = runtime.block_on(async { Notices::new() })?;
     let (sender, events) = event_log::queue();
-    let daemon = Daemon::start(config, Options { events: Some(sender), drop_privileges: true })?;
+    let text = std::fs::read_to_string(path).ok();
+    let options = Options { events: Some(sender), drop_privileges: true, text };
+    let daemon = Daemon::start(config, options)?;
     // Threads inherit capabilities, so this one comes after they were dropped.
-    event_log::read(events).context("cannot start a thread")?;
+    let reader = event_log::read(events, daemon.config(), daemon.clock())?;
     tracing::info!(
         version = %env!("CARGO_PKG_VERSION"),
         configuration = %path.display(),
@@ -44,7 +46,10 @@ pub fn supervise(path: &Path, config: Config) -> anyhow::Result<()> {
         "aftr runs"
     );
     service_manager::ready("translating");
-    attend(&runtime, &mut notices, daemon, path)
+    let outcome = attend(&runtime, &mut notices, daemon, path);
+    // It ends when the workers have: what they said last is still exported.
+    let _ = reader.join();
+    outcome
 }
 
 /// Does what each notice asks for. Only the waiting is asynchronous: netlink has a runtime of its own.
@@ -91,6 +96,7 @@ fn reload(daemon: &mut Daemon, path: &Path) -> &'static str {
     };
     match daemon.reconfigure(config) {
         Ok(()) => {
+            daemon.keep_configuration(std::fs::read_to_string(path).unwrap_or_default());
             tracing::info!(configuration = %path.display(), "reloaded");
             "translating; reloaded"
         }

@@ -12,18 +12,21 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Clock;
+use super::evidence::Evidence;
 use super::exchange::{Exchange, PARCEL};
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::wake::Wake;
 use crate::engine::{Aftr, Event, Instant, Verdict};
 use crate::io::Device;
-use crate::wire::Packet;
+use crate::wire::{Packet, Side};
 
 /// Packets per batch.
 const BATCH: usize = 64;
 const _: () = assert!(PARCEL <= BATCH, "the verdicts of a parcel have room where those of a batch have");
 /// Parcels of other workers between two looks at the device.
 const MOST_PARCELS: usize = 4;
+/// Between two looks whether the record of a grant is on the disk.
+const DISK_LOOK: Duration = Duration::from_micros(250);
 /// What a buffer takes: any IP packet, whatever MTU somebody gives the interface. Pages that no packet
 /// has reached cost nothing.
 pub(super) const LARGEST_PACKET: usize = 65535;
@@ -37,6 +40,8 @@ pub(super) struct Worker<D> {
     pub(super) wake: Wake,
     /// Where events go; one that does not fit is counted and lost.
     pub(super) events: Option<SyncSender<Event>>,
+    /// What the journal must know first, when there is one.
+    pub(super) evidence: Option<Evidence>,
     /// The way to the other workers, when there are any.
     pub(super) exchange: Option<Exchange>,
     /// Packets that could not be sent, without those that the device counts itself.
@@ -62,10 +67,10 @@ impl<D: Device + AsFd> Worker<D> {
             self.forward(&mut batch[..own], &mut verdicts, now);
             let parcels = self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
+            self.release_what_waited();
             self.flush();
-            self.hand_out_events();
             if self.answer_requests(now) == Then::Stop {
-                self.hand_out_events();
+                self.hand_out_events(now);
                 return Ok(self.snapshot(now));
             }
             // A parcel that comes later rings; none is left before.
@@ -78,9 +83,10 @@ impl<D: Device + AsFd> Worker<D> {
     fn forward(&mut self, batch: &mut [Packet], verdicts: &mut [Verdict], now: Instant) {
         let verdicts = &mut verdicts[..batch.len()];
         self.aftr.process(batch, verdicts, now);
+        self.hand_out_events(now);
         for (packet, verdict) in batch.iter_mut().zip(verdicts) {
             if let Some(side) = verdict.leaves_to(packet.side) {
-                self.unsent += u64::from(self.device.send(packet, side).is_err());
+                self.send(packet, side);
             } else if let (Verdict::ToWorker(to), Some(exchange)) = (*verdict, &mut self.exchange) {
                 exchange.give(packet, to);
             }
@@ -103,14 +109,34 @@ impl<D: Device + AsFd> Worker<D> {
         if self.aftr.poll_timeout().is_some_and(|due| due <= now) {
             self.aftr.handle_timeout(now);
         }
+        self.hand_out_events(now);
         while let Some((packet, side)) = self.aftr.poll_packet() {
-            self.unsent += u64::from(self.device.send(&packet, side).is_err());
+            self.send(&packet, side);
         }
         while let Some((mut packet, to)) = self.aftr.poll_handover() {
             if let Some(exchange) = &mut self.exchange {
                 exchange.give(&mut packet, to);
             }
         }
+    }
+
+    fn send(&mut self, packet: &Packet, to: Side) {
+        if let Some(evidence) = &mut self.evidence
+            && evidence.keeps(packet, to)
+        {
+            return;
+        }
+        self.unsent += u64::from(self.device.send(packet, to).is_err());
+    }
+
+    /// Sends what waited for the record of a grant.
+    fn release_what_waited(&mut self) {
+        let Some(evidence) = &mut self.evidence else { return };
+        evidence.look();
+        while let Some(packet) = evidence.release() {
+            self.unsent += u64::from(self.device.send(&packet, Side::Internet).is_err());
+        }
+        self.aftr.allow_grants(!evidence.refuses_grants());
     }
 
     fn flush(&mut self) {
@@ -120,8 +146,11 @@ impl<D: Device + AsFd> Worker<D> {
         }
     }
 
-    fn hand_out_events(&mut self) {
+    fn hand_out_events(&mut self, now: Instant) {
         while let Some(event) = self.aftr.poll_event() {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.note(&event, self.clock.unix_millis(now));
+            }
             if let Some(events) = &self.events {
                 self.events_lost += u64::from(events.try_send(event).is_err());
             }
@@ -156,6 +185,7 @@ impl<D: Device + AsFd> Worker<D> {
                 unsent: self.unsent + device.send_dropped,
                 events: self.events_lost,
                 between_workers: lost,
+                waiting: self.evidence.as_ref().map_or(0, |evidence| evidence.lost),
             },
             strays,
             device,
@@ -164,7 +194,10 @@ impl<D: Device + AsFd> Worker<D> {
 
     /// Until a packet is there, a timer is due or somebody rings.
     fn wait(&self) -> io::Result<()> {
-        let timeout = self.aftr.poll_timeout().map(|due| timespec(self.clock.until(due)));
+        let due = self.aftr.poll_timeout().map(|due| self.clock.until(due));
+        // The journal's writer rings nobody.
+        let disk = self.evidence.as_ref().filter(|evidence| evidence.is_waiting()).map(|_| DISK_LOOK);
+        let timeout = [due, disk].into_iter().flatten().min().map(timespec);
         let readable = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
         let first = self.device.as_fd();
         let other = self.device.other_descriptor();
@@ -204,7 +237,11 @@ mod tests {
     use std::sync::mpsc::{Sender, channel, sync_channel};
     use std::thread::JoinHandle;
 
+    use aftr_config::OnLoss;
+
     use super::*;
+    use crate::attribution::wal::{Position, Producer, WallClock, Writer, WriterOptions, replay};
+    use crate::attribution::{Directory, Journal, Record};
     use crate::engine::{Config, DropReason, EventKind, Seed, TtlBy};
     use crate::io::DeviceCounters;
     use crate::wire::{Side, checksum};
@@ -265,6 +302,26 @@ external-ip-pool = ["198.51.100.1/32"]
         worker.stop();
     }
 
+    /// Contract 5: the record of a grant is in the log when the first packet that uses it is seen.
+    #[test]
+    fn a_grant_is_on_the_disk_before_its_first_packet_leaves() {
+        let directory = Temporary::new();
+        let (writer, producer) = directory.journal();
+        let (network, worker) = start_as(None, true, Some(Evidence::new(producer, 0, OnLoss::Alarm)));
+        network.send(&from_b4(B4)).unwrap();
+        let mut buffer = [0; 2048];
+        let length = network.recv(&mut buffer).unwrap();
+        assert_eq!(length, 28);
+        let port = u16::from_be_bytes([buffer[20], buffer[21]]);
+        let holds = |record: &Record| match record {
+            Record::Started { holding, .. } => (holding.first_port..=holding.last_port).contains(&port),
+            _ => false,
+        };
+        assert!(directory.records().iter().any(holds), "no record on the disk holds port {port}");
+        worker.stop();
+        drop(writer);
+    }
+
     /// One end of a pair of sockets; the test is the network at the other end.
     struct Socket {
         socket: UnixDatagram,
@@ -307,6 +364,44 @@ external-ip-pool = ["198.51.100.1/32"]
         }
     }
 
+    /// A journal in a directory that goes with the test.
+    struct Temporary(std::path::PathBuf);
+
+    impl Temporary {
+        fn new() -> Temporary {
+            let path = std::env::temp_dir().join(format!("aftr-worker-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Temporary(path)
+        }
+
+        fn journal(&self) -> (Writer, Producer) {
+            let (_, recovered) = Journal::open(&Directory::new(&self.0), 1).unwrap();
+            let (writer, mut producers) =
+                Writer::start(recovered.log, Wall, WriterOptions::default()).unwrap();
+            (writer, producers.pop().unwrap())
+        }
+
+        fn records(&self) -> Vec<Record> {
+            let mut records = Vec::new();
+            replay(&self.0.join("wal"), Position::START, |_, record| records.push(*record)).unwrap();
+            records
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    struct Wall;
+
+    impl WallClock for Wall {
+        fn now(&self) -> u64 {
+            1
+        }
+    }
+
     struct Running {
         requests: Sender<Request>,
         wake: Wake,
@@ -337,6 +432,14 @@ external-ip-pool = ["198.51.100.1/32"]
     }
 
     fn start_with(events: Option<SyncSender<Event>>, takes_packets: bool) -> (UnixDatagram, Running) {
+        start_as(events, takes_packets, None)
+    }
+
+    fn start_as(
+        events: Option<SyncSender<Event>>,
+        takes_packets: bool,
+        evidence: Option<Evidence>,
+    ) -> (UnixDatagram, Running) {
         let (network, device) = UnixDatagram::pair().unwrap();
         device.set_nonblocking(true).unwrap();
         network.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -351,6 +454,7 @@ external-ip-pool = ["198.51.100.1/32"]
             requests: received,
             wake: wake.clone(),
             events,
+            evidence,
             exchange: None,
             unsent: 0,
             events_lost: 0,

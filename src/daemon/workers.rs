@@ -2,22 +2,27 @@
 
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use aftr_config::OnLoss;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::evidence::Evidence;
 use super::exchange::Exchange;
 use super::request::{Reply, Request, Snapshot};
 use super::start_error::StartError;
 use super::wake::Wake;
 use super::worker::{LARGEST_PACKET, Worker};
-use crate::engine::{Aftr, Config, Event, Owners, Seed, Share, TtlBy};
+use crate::attribution::wal::{Block, Producer};
+use crate::engine::{Aftr, Config, Event, Instant, Owners, Seed, Share, TtlBy};
 use crate::io::Device;
 
 /// How long an answer of a worker may take: it answers between two batches, and its longest pause is the
@@ -44,6 +49,17 @@ pub(super) struct Plan<'a> {
     pub(super) wakes: &'a [Wake],
     pub(super) clock: Clock,
     pub(super) events: Option<SyncSender<Event>>,
+    /// Ports that nobody may be granted for a while.
+    pub(super) quarantine: &'a [Block],
+}
+
+impl Plan<'_> {
+    /// A block and the end of its quarantine, on the engine's clock.
+    fn due(&self, block: &Block) -> (Ipv4Addr, RangeInclusive<u16>, Instant) {
+        let now = self.clock.now();
+        let left = block.until.saturating_sub(self.clock.unix_millis(now));
+        (block.external, block.ports.clone(), now + Duration::from_millis(left))
+    }
 }
 
 /// The threads.
@@ -69,8 +85,12 @@ impl Drop for End {
 }
 
 impl Workers {
-    /// Starts one for each device.
-    pub(super) fn start<D>(devices: Vec<D>, plan: &Plan<'_>) -> Result<Workers, StartError>
+    /// Starts one for each device; `producers` are the ways to the journal, none or one for each.
+    pub(super) fn start<D>(
+        devices: Vec<D>,
+        producers: Vec<Producer>,
+        plan: &Plan<'_>,
+    ) -> Result<Workers, StartError>
     where
         D: Device + AsFd + Send + 'static,
     {
@@ -80,19 +100,24 @@ impl Workers {
             wakes => Exchange::between(plan.owners, wakes, LARGEST_PACKET),
         }
         .into_iter();
+        let mut producers = producers.into_iter();
         let (end, ended) = mpsc::channel(1);
         let mut workers = Workers { running: Vec::new(), ended: Some(ended) };
         for (((number, device), seed), wake) in (0..).zip(devices).zip(plan.seeds).zip(plan.wakes) {
             let ttl = if device.kernel_routes() { TtlBy::Kernel } else { TtlBy::Engine };
             let share = Share::new(Arc::clone(plan.owners), number);
             let (requests, received) = channel();
+            let mut aftr = Aftr::of_worker(&part, share, ttl, seed, plan.clock.now());
+            aftr.quarantine(plan.quarantine.iter().map(|block| plan.due(block)));
+            let on_loss = plan.config.journal.as_ref().map_or(OnLoss::Alarm, |journal| journal.on_loss);
             let worker = Worker {
                 device,
-                aftr: Aftr::of_worker(&part, share, ttl, seed, plan.clock.now()),
+                aftr,
                 clock: plan.clock,
                 requests: received,
                 wake: wake.clone(),
                 events: plan.events.clone(),
+                evidence: producers.next().map(|producer| Evidence::new(producer, number, on_loss)),
                 exchange: exchanges.next(),
                 unsent: 0,
                 events_lost: 0,
@@ -245,9 +270,16 @@ workers = 3
             })
             .unzip();
         let clock = Clock::start();
-        let plan =
-            Plan { config: &config, owners: &owners, seeds: &seeds, wakes: &wakes, clock, events: None };
-        (orders, Workers::start(devices, &plan).unwrap())
+        let plan = Plan {
+            config: &config,
+            owners: &owners,
+            seeds: &seeds,
+            wakes: &wakes,
+            clock,
+            events: None,
+            quarantine: &[],
+        };
+        (orders, Workers::start(devices, Vec::new(), &plan).unwrap())
     }
 
     fn wait_for_the_end(workers: &mut Workers) {

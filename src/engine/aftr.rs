@@ -1,6 +1,8 @@
 //! The public face of the engine.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use aftr_config::Config;
 
@@ -24,6 +26,7 @@ use super::softwire::{Identifications, Reassembly, Softwires};
 use super::subscriber::{Admission, Subscribers};
 use super::table_notice::TableNotices;
 use super::time::Instant;
+use super::toward::Toward;
 use super::verdict::Verdict;
 use super::warm::{BATCH, Guess};
 use crate::wire::{Packet, Side};
@@ -64,6 +67,8 @@ pub struct Aftr {
     pub(super) events: Events,
     pub(super) notices: Notices,
     pub(super) table_notices: TableNotices,
+    /// Whether port sets may be granted.
+    pub(super) may_grant: bool,
     pub(super) outbox: VecDeque<(Packet, Side)>,
     pub(super) handed_over: VecDeque<(Packet, WorkerNumber)>,
     /// What the first pass over a batch found for the packet that is judged now.
@@ -110,6 +115,7 @@ impl Aftr {
             events: Events::default(),
             notices: Notices::default(),
             table_notices: TableNotices::default(),
+            may_grant: true,
             outbox: VecDeque::new(),
             handed_over: VecDeque::new(),
             guess: Guess::NOTHING,
@@ -230,6 +236,7 @@ impl Aftr {
         self.expire_fragments(Side::B4, now);
         self.expire_fragments(Side::Internet, now);
         self.release_port_sets(now);
+        self.pool.end_quarantine(now);
         self.tell_refusals(now);
         self.tell_pools(now);
         self.watch_tables(now);
@@ -250,6 +257,7 @@ impl Aftr {
             self.fragments_from_internet.next_look(),
             self.ports.next_due(),
             self.pool.next_emptied(),
+            self.pool.next_quarantine(),
             self.next_refusal(),
             self.next_pool_notice(),
             self.next_table_notice(),
@@ -258,6 +266,20 @@ impl Aftr {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Grants none of these ports before their time: whoever held them last may still be believed to.
+    pub fn quarantine(&mut self, blocks: impl IntoIterator<Item = (Ipv4Addr, RangeInclusive<u16>, Instant)>) {
+        for (external, ports, until) in blocks {
+            if let Toward::Address(address) = self.toward(external) {
+                self.pool.quarantine(address, &ports, until);
+            }
+        }
+    }
+
+    /// Says whether port sets may be granted from now on; who has one keeps it. At first they may.
+    pub fn allow_grants(&mut self, may_grant: bool) {
+        self.may_grant = may_grant;
     }
 
     /// A packet that time brought about, and the side to send it to.

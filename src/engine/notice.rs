@@ -42,8 +42,14 @@ pub(super) struct Notices {
 }
 
 /// The reasons that mean: a resource is used up.
-const REFUSALS: [DropReason; 5] =
-    [DropReason::NatQuota, DropReason::NatRate, DropReason::NatPool, DropReason::NatMem, DropReason::B4Limit];
+const REFUSALS: [DropReason; 6] = [
+    DropReason::NatQuota,
+    DropReason::NatRate,
+    DropReason::NatPool,
+    DropReason::NatJournal,
+    DropReason::NatMem,
+    DropReason::B4Limit,
+];
 
 #[derive(Default, Clone, Copy)]
 struct Refused {

@@ -67,6 +67,8 @@ fn fixed_keys_that_differ(old: &Config, new: &Config) -> Vec<&'static str> {
         ("nat.syn-held-max", old.nat.syn_held_max != new.nat.syn_held_max),
         ("nat.mapping-table", old.nat.mapping_table != new.nat.mapping_table),
         ("dataplane", old.dataplane != new.dataplane),
+        ("journal", old.journal != new.journal),
+        ("ipfix, syslog", old.export != new.export),
     ];
     differences.into_iter().filter(|&(_, differs)| differs).map(|(key, _)| key).collect()
 }

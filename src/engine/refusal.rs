@@ -50,7 +50,7 @@ impl From<DropReason> for Refusal {
             // RFC 6146 section 3.4, by analogy
             InProtocol => Answer::Icmp4(UNREACHABLE, 2),
             // RFC 6888 REQ-11b; RFC 6888 REQ-6 for a clash
-            NatQuota | NatRate | NatPool | NatMem | PassClash => Answer::Icmp4(UNREACHABLE, 1),
+            NatQuota | NatRate | NatPool | NatJournal | NatMem | PassClash => Answer::Icmp4(UNREACHABLE, 1),
             // RFC 5508 REQ-8
             Policy => Answer::Icmp4(UNREACHABLE, 13),
             _ => Answer::Silence,

@@ -190,6 +190,8 @@ drop_reasons! {
     NatRate = "drop.nat.rate",
     /// No port is free at the subscriber's address.
     NatPool = "drop.nat.pool",
+    /// The subscriber needs a port set, and no record of its grant can be kept.
+    NatJournal = "drop.nat.journal",
     /// A table is full.
     NatMem = "drop.nat.mem",
     /// Its identification was used less than 120 s ago.

@@ -8,7 +8,8 @@ use aftr::engine::{Counters, DropReason};
 pub(crate) struct Tally(BTreeMap<&'static str, u64>);
 
 /// Reasons that need a configuration, or tables, that no story has.
-const NEVER: [DropReason; 3] = [DropReason::NatIpId, DropReason::NatMem, DropReason::Policy];
+const NEVER: [DropReason; 4] =
+    [DropReason::NatIpId, DropReason::NatMem, DropReason::NatJournal, DropReason::Policy];
 
 impl Tally {
     pub(crate) fn add(&mut self, counters: &Counters) {

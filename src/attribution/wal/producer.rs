@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::Thread;
 
+use super::writer::State;
 use crate::attribution::record::{Millis, Record};
 
 /// One worker's way to the journal.
@@ -13,6 +14,7 @@ pub struct Producer {
     pub(super) queue: SyncSender<Record>,
     pub(super) shared: Arc<Shared>,
     pub(super) writer: Arc<Sleep>,
+    pub(super) state: Arc<State>,
     /// Records that were accepted.
     pub(super) accepted: u64,
 }
@@ -69,6 +71,15 @@ impl Producer {
     #[must_use]
     pub fn is_durable(&self, ticket: Ticket) -> bool {
         self.shared.durable.load(Ordering::Acquire) >= ticket.0
+    }
+}
+
+impl Producer {
+    /// The alarm: the writer's last attempt at the disk has failed.
+    #[inline]
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.state.is_failing.load(Ordering::Acquire)
     }
 }
 

@@ -76,9 +76,9 @@ pub struct Health {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     durable: AtomicU64,
-    is_failing: AtomicBool,
+    pub(super) is_failing: AtomicBool,
     write_errors: AtomicU64,
     syncs: AtomicU64,
     pending: AtomicU64,
@@ -101,7 +101,8 @@ impl Writer {
             let (queue, records) = sync_channel(options.queue);
             let shared = Arc::new(Shared::new());
             let writer = Arc::clone(&sleep);
-            producers.push(Producer { queue, shared: Arc::clone(&shared), writer, accepted: 0 });
+            let (own, state) = (Arc::clone(&shared), Arc::clone(&state));
+            producers.push(Producer { queue, shared: own, writer, state, accepted: 0 });
             inlets.push(Inlet { records, shared, taken: 0 });
         }
         let shared = inlets.iter().map(|inlet| Arc::clone(&inlet.shared)).collect();

@@ -104,6 +104,9 @@ pub(super) const LIMITS: Step = Step {
                 None => "no address of its pool takes another subscriber".to_owned(),
             }
         }),
+        (DropReason::NatJournal, |_| {
+            "the record of another port set cannot be kept, and on-loss grants none without".to_owned()
+        }),
         (DropReason::NatMem, full),
     ],
     holds: &[],

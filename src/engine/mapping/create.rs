@@ -88,6 +88,9 @@ impl Aftr {
         if sets >= self.settings.config.nat.port_set.max_port_sets {
             return Err(DropReason::NatQuota);
         }
+        if !self.may_grant {
+            return Err(DropReason::NatJournal);
+        }
         let set = self.plan_grant(address, b4).ok_or(DropReason::NatPool)?;
         let place = self.pick_port(set, flow).ok_or(DropReason::NatPool)?;
         Ok(Plan { place, port_set: set, is_grant: true })

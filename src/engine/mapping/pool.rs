@@ -91,6 +91,8 @@ pub(in crate::engine) struct Pool {
     pub(in crate::engine) groups: Vec<Group>,
     /// First address of a run, its last, and the number of the first; sorted.
     ranges: Vec<(u32, u32, u32)>,
+    /// Sets that nobody may have before a time, in the order of the times.
+    quarantined: VecDeque<(Instant, u32)>,
     /// Sets that became empty: when they come due, since when, and which.
     emptied: VecDeque<(Instant, Instant, u32)>,
 }
@@ -102,6 +104,7 @@ impl Pool {
             addresses: Vec::new(),
             groups: Vec::new(),
             ranges: Vec::new(),
+            quarantined: VecDeque::new(),
             emptied: VecDeque::new(),
         };
         pool.update(config, share);
@@ -349,6 +352,39 @@ impl Pool {
     /// Keeps a set from everybody: it holds the port of a static mapping.
     pub(in crate::engine) fn reserve(&mut self, id: u32) {
         self.take_from_free(id);
+    }
+
+    /// Keeps the free sets of an address that touch `ports` from everybody until `until`.
+    pub(in crate::engine) fn quarantine(
+        &mut self,
+        address: u32,
+        ports: &RangeInclusive<u16>,
+        until: Instant,
+    ) {
+        let touches = |set: &u32| {
+            let own = self.layout.ports(*set);
+            own.start() <= ports.end() && ports.start() <= own.end()
+        };
+        let free = &self.addresses[address as usize].free_sets;
+        for set in free.iter().copied().filter(touches).collect::<Vec<_>>() {
+            let id = self.set_id(address, set);
+            self.take_from_free(id);
+            let at = self.quarantined.partition_point(|&(other, _)| other <= until);
+            self.quarantined.insert(at, (until, id));
+        }
+    }
+
+    /// Frees the sets whose time has come.
+    pub(in crate::engine) fn end_quarantine(&mut self, now: Instant) {
+        while let Some(&(_, id)) = self.quarantined.front().filter(|&&(until, _)| until <= now) {
+            self.quarantined.pop_front();
+            self.release(id);
+        }
+    }
+
+    /// When [`Pool::end_quarantine`] finds one.
+    pub(in crate::engine) fn next_quarantine(&self) -> Option<Instant> {
+        self.quarantined.front().map(|&(until, _)| until)
     }
 
     fn take_from_free(&mut self, id: u32) {

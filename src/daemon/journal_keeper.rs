@@ -1,0 +1,188 @@
+//! The daemon's journal: opened before the first packet, kept tidy while it runs, closed at the end.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::start_error::StartError;
+use crate::attribution::wal::{Block, Producer, Recovered, WallClock, Writer, WriterOptions};
+use crate::attribution::{ClockWatch, Directory, Journal, Millis, Record};
+
+/// Between two looks at the clocks (TIM-2).
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks between two times of tidying.
+const TIDY: u32 = 60;
+/// Looks between two records of the configuration (ATT-21).
+const DAY: u32 = 86_400;
+
+/// The journal of a running daemon. Dropping it closes it.
+pub(super) struct JournalKeeper {
+    /// What is left of the last run: ports whose holders may still be believed to have them.
+    pub(super) quarantine: Vec<Block>,
+    writer: Option<Writer>,
+    texts: Option<Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl JournalKeeper {
+    /// Opens the journal, recovers it, and gives a producer for each worker. `text` is the configuration's.
+    pub(super) fn open(
+        config: &aftr_config::Journal,
+        workers: u16,
+        text: Option<&str>,
+        clock: Clock,
+    ) -> Result<(JournalKeeper, Vec<Producer>), StartError> {
+        let path = config.directory.display().to_string();
+        let refused = |error| StartError::Refused(format!("cannot open the journal {path}"), error);
+        let now = clock.unix_millis(clock.now());
+        let (journal, recovered) = Journal::open(&Directory::new(&config.directory), now).map_err(refused)?;
+        tell(&path, &recovered);
+        let options = WriterOptions { producers: usize::from(workers) + 1, ..WriterOptions::default() };
+        let Recovered { log, quarantine, .. } = recovered;
+        let (writer, mut producers) = Writer::start(log, Wall(clock), options).map_err(refused)?;
+        let own = producers.pop().ok_or(io::ErrorKind::InvalidInput.into()).map_err(refused)?;
+        let (texts, changed) = channel();
+        let mut keeper = Keeper {
+            journal,
+            producer: own,
+            clock,
+            watch: ClockWatch::default(),
+            retention_days: config.retention_days,
+            text: String::new(),
+            is_failing: false,
+        };
+        if let Some(text) = text {
+            keeper.keep_configuration(text.to_owned()).map_err(refused)?;
+        }
+        let builder = std::thread::Builder::new().name("journal-keeper".into());
+        let thread = builder.spawn(move || keeper.run(&changed)).map_err(refused)?;
+        let (writer, texts, thread) = (Some(writer), Some(texts), Some(thread));
+        Ok((JournalKeeper { quarantine, writer, texts, thread }, producers))
+    }
+
+    /// A changed configuration is in force; this is its text.
+    pub(super) fn keep_configuration(&self, text: String) {
+        if let Some(texts) = &self.texts {
+            // The thread lives as long as this.
+            let _ = texts.send(text);
+        }
+    }
+}
+
+impl Drop for JournalKeeper {
+    fn drop(&mut self) {
+        self.texts = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if let Some(log) = self.writer.take().and_then(Writer::stop)
+            && log.pending() > 0
+        {
+            tracing::error!(records = log.pending(), "the journal was closed before these were on the disk");
+        }
+    }
+}
+
+fn tell(path: &str, recovered: &Recovered) {
+    for fault in &recovered.faults {
+        tracing::warn!(journal = path, ?fault, "the journal was damaged");
+    }
+    if let Some(aside) = &recovered.kept_aside {
+        tracing::warn!(journal = path, aside = %aside.display(), "an unfinished write was cut off and kept");
+    }
+    tracing::info!(
+        journal = path,
+        records = recovered.records,
+        ended_by_a_crash = recovered.ended,
+        in_quarantine = recovered.quarantine.len(),
+        "the journal is open"
+    );
+}
+
+/// The writer's clock.
+struct Wall(Clock);
+
+impl WallClock for Wall {
+    fn now(&self) -> Millis {
+        self.0.unix_millis(self.0.now())
+    }
+}
+
+/// What the thread beside the writer works with.
+struct Keeper {
+    journal: Journal,
+    producer: Producer,
+    clock: Clock,
+    watch: ClockWatch,
+    retention_days: u32,
+    /// The configuration in force.
+    text: String,
+    is_failing: bool,
+}
+
+impl Keeper {
+    fn run(mut self, changed: &Receiver<String>) {
+        let mut looks: u32 = 0;
+        loop {
+            match changed.recv_timeout(LOOK) {
+                Ok(text) => self.keep_or_tell(text),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    looks = looks.wrapping_add(1);
+                    self.look(looks);
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, looks: u32) {
+        let now = self.clock.now();
+        let wall = self.clock.unix_millis(now);
+        if let Some(step) = self.watch.observe(now.millis(), wall) {
+            tracing::warn!("the wall clock was set: the journal says so");
+            self.push(step);
+        }
+        self.tell_health();
+        if looks.is_multiple_of(TIDY)
+            && let Err(error) = self.journal.tidy(self.retention_days, wall)
+        {
+            tracing::error!(%error, "the journal cannot be sealed, or what is too old removed; it is tried again");
+        }
+        if looks.is_multiple_of(DAY) && !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.keep_or_tell(text);
+        }
+    }
+
+    fn tell_health(&mut self) {
+        let is_failing = self.producer.is_failing();
+        if is_failing && !self.is_failing {
+            tracing::error!(
+                "the journal cannot be written: see its disk; on-loss says what happens to grants"
+            );
+        } else if self.is_failing && !is_failing {
+            tracing::info!("the journal is written again");
+        }
+        self.is_failing = is_failing;
+    }
+
+    fn keep_or_tell(&mut self, text: String) {
+        if let Err(error) = self.keep_configuration(text) {
+            tracing::error!(%error, "the journal does not keep the configuration");
+        }
+    }
+
+    fn keep_configuration(&mut self, text: String) -> io::Result<()> {
+        let record = self.journal.keep_configuration(&text, self.clock.unix_millis(self.clock.now()));
+        self.text = text;
+        self.push(record?);
+        Ok(())
+    }
+
+    fn push(&mut self, record: Record) {
+        // One that is not taken becomes a gap, which the writer tells.
+        let _ = self.producer.push(record);
+    }
+}
