@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::evidence;
 use super::report::Report;
 use super::topology::{CONFIGURATION, PACKET, Topology};
 use super::{live, scenes};
@@ -67,7 +68,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     report.say("  lan-1 192.168.1.10 ── b4-1 ─┐                     203.0.113.1");
     report.say("                              ├─ IPv6 ── aftr ── IPv4 ── internet");
     report.say("  lan-2 192.168.1.10 ── b4-2 ─┘    198.51.100.1 outside\n");
-    let config = Config::parse(&configuration).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let mut config = Config::parse(&configuration).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let place = evidence::Place::new()?;
+    config.journal = Some(place.journal());
     let lab = Topology::build(config)?;
     scenes::play(&lab, &mut report)?;
     let holds = report.finish(start.elapsed().as_secs_f64());

@@ -2,6 +2,7 @@
 //! shows the whole thing working. No root, no configuration, no other program.
 
 mod command;
+mod evidence;
 pub(crate) mod gateway;
 pub mod hosts;
 mod live;

@@ -9,6 +9,7 @@ use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use zerocopy::IntoBytes;
 
+use super::evidence;
 use super::hosts::{self, INTERNET, Services};
 use super::report::{Outcome, Report};
 use super::topology::{AFTR, Topology};
@@ -36,6 +37,7 @@ pub(super) fn play(lab: &Topology, report: &mut Report) -> anyhow::Result<()> {
     report.scene("hairpin", "home 1 calls home 2 by its external address", || hairpin(lab));
     report.scene("stranger", "an unknown B4 meets silence", || stranger(lab));
     report.scene("mappings", "whose port is whose", || mappings(lab));
+    report.scene("attribution", "who was that, a moment ago?", || evidence::who_was_it(lab));
     Ok(())
 }
 

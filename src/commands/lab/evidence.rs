@@ -1,0 +1,75 @@
+//! The journal of the lab's AFTR, and the question that it is there for: who was that?
+
+use std::path::{Path, PathBuf};
+
+use aftr_config::Journal;
+
+use super::hosts;
+use super::report::Outcome;
+use super::topology::Topology;
+use crate::attribution::query::{Answer, Archive, Question, Verdict};
+use crate::attribution::{Directory, Millis};
+use crate::daemon::Clock;
+use anyhow::Context as _;
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// The journal knows nothing of the last second: its alive marks come that often.
+const SETTLED: Duration = Duration::from_millis(2500);
+
+/// A directory for a journal that goes with the lab.
+pub(super) struct Place(PathBuf);
+
+impl Place {
+    pub(super) fn new() -> anyhow::Result<Place> {
+        let path = std::env::temp_dir().join(format!("aftr-lab-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Place(path))
+    }
+
+    /// What the configuration has for it.
+    pub(super) fn journal(&self) -> Journal {
+        let directory = self.0.join("journal");
+        Journal { directory, retention_days: 1, on_loss: aftr_config::OnLoss::RefuseNewBlocks }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Both homes are seen by a server, from one external address; later the journal is asked who they were.
+pub(super) fn who_was_it(lab: &Topology) -> anyhow::Result<Outcome> {
+    let directory = lab.gateway.config()?.journal.context("the lab has no journal")?.directory;
+    let mut seen = Vec::new();
+    for home in &lab.homes {
+        let socket = hosts::bind_udp(&home.host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 5004))?;
+        seen.push((hosts::seen_by_mirror(&socket)?, now()));
+    }
+    std::thread::sleep(SETTLED);
+    let mut told = Vec::new();
+    for (home, &(external, time)) in lab.homes.iter().zip(&seen) {
+        let answer = ask(&directory, external, time)?;
+        let Verdict::Unique(subscriber) = answer.verdict else {
+            anyhow::bail!("{external} a moment ago: {:?}", answer.verdict);
+        };
+        anyhow::ensure!(subscriber.contains(&home.b4), "{external} was {}, not {subscriber}", home.b4);
+        told.push(format!("{external} was {subscriber}"));
+    }
+    Ok(Outcome::new(format!("both were 192.168.1.10; {}", told.join(", ")), json!({ "told": told })))
+}
+
+fn ask(directory: &Path, external: SocketAddrV4, time: Millis) -> anyhow::Result<Answer> {
+    let (address, port) = (*external.ip(), Some(external.port()));
+    let archive = Archive::open(&Directory::new(directory)).context("the journal cannot be read")?;
+    let question = Question { address, port, time, uncertainty: 1000, protocol: Some(17) };
+    archive.ask(&question).context("the journal gives no answer")
+}
+
+fn now() -> Millis {
+    let clock = Clock::start();
+    clock.unix_millis(clock.now())
+}
