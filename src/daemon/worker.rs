@@ -22,8 +22,8 @@ use crate::wire::Packet;
 /// Packets per batch.
 const BATCH: usize = 64;
 const _: () = assert!(PARCEL <= BATCH, "the verdicts of a parcel have room where those of a batch have");
-/// Parcels of other workers between two looks at the device.
-const MOST_PARCELS: usize = 4;
+/// Packets of other workers between two looks at the device; a parcel is not left half.
+const MOST_HANDED_OVER: usize = 4 * PARCEL;
 /// What a buffer takes: any IP packet, whatever MTU somebody gives the interface. Pages that no packet
 /// has reached cost nothing.
 pub(super) const LARGEST_PACKET: usize = 65535;
@@ -60,7 +60,7 @@ impl<D: Device + AsFd> Worker<D> {
                 None => received,
             };
             self.forward(&mut batch[..own], &mut verdicts, now);
-            let parcels = self.take_parcels(&mut verdicts, now);
+            let handed_over = self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
             self.flush();
             self.hand_out_events();
@@ -69,7 +69,7 @@ impl<D: Device + AsFd> Worker<D> {
                 return Ok(self.snapshot(now));
             }
             // A parcel that comes later rings; none is left before.
-            if received < BATCH && parcels < MOST_PARCELS {
+            if received < BATCH && handed_over < MOST_HANDED_OVER {
                 self.wait()?;
             }
         }
@@ -87,16 +87,19 @@ impl<D: Device + AsFd> Worker<D> {
         }
     }
 
-    /// Takes over what other workers give, a bounded amount: the device waits meanwhile. Says how many parcels.
+    /// Takes over what other workers give, a bounded number of packets: the device waits meanwhile. Parcels may hold
+    /// few. Says how many packets.
     fn take_parcels(&mut self, verdicts: &mut [Verdict], now: Instant) -> usize {
-        for taken in 0..MOST_PARCELS {
-            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { return taken };
+        let mut taken = 0;
+        while taken < MOST_HANDED_OVER {
+            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { break };
+            taken += parcel.packets().len();
             self.forward(parcel.packets(), verdicts, now);
             if let Some(exchange) = &mut self.exchange {
                 exchange.give_back(parcel);
             }
         }
-        MOST_PARCELS
+        taken
     }
 
     fn let_time_pass(&mut self, now: Instant) {
@@ -106,9 +109,9 @@ impl<D: Device + AsFd> Worker<D> {
         while let Some((packet, side)) = self.aftr.poll_packet() {
             self.unsent += u64::from(self.device.send(&packet, side).is_err());
         }
-        while let Some((mut packet, to)) = self.aftr.poll_handover() {
+        while let Some((packet, to)) = self.aftr.poll_handover() {
             if let Some(exchange) = &mut self.exchange {
-                exchange.give(&mut packet, to);
+                exchange.give_copy(&packet, to);
             }
         }
     }
