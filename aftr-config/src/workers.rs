@@ -42,8 +42,12 @@ impl Config {
         {
             *limit = room(*limit, workers);
         }
-        for octets in [&mut nat.fragments.octets, &mut reassembly.octets] {
-            *octets = octets.div_ceil(workers);
+        // No less than one home may have.
+        for (octets, of_home) in [
+            (&mut nat.fragments.octets, nat.fragments.octets_per_subscriber),
+            (&mut reassembly.octets, reassembly.octets_per_subscriber),
+        ] {
+            *octets = octets.div_ceil(workers).max(of_home);
         }
         config
     }

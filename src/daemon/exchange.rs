@@ -119,8 +119,19 @@ impl Exchange {
         own
     }
 
-    /// Gives a packet to another worker; `packet` is another buffer then.
+    /// Gives a packet to another worker; `packet` is another buffer then, of the size of all buffers of a batch.
     pub(super) fn give(&mut self, packet: &mut Packet, to: WorkerNumber) {
+        self.fill(to, |buffer| std::mem::swap(packet, buffer));
+    }
+
+    /// Gives a copy of a packet whose buffer may have another size: a buffer that is too small for the largest
+    /// packet must not come into a batch.
+    pub(super) fn give_copy(&mut self, packet: &Packet, to: WorkerNumber) {
+        self.fill(to, |buffer| buffer.copy_from(packet));
+    }
+
+    /// Fills the next buffer of a parcel for another worker.
+    fn fill(&mut self, to: WorkerNumber, fill: impl FnOnce(&mut Packet)) {
         if self.others[usize::from(to)].open.is_none() {
             self.open(to);
         }
@@ -129,7 +140,7 @@ impl Exchange {
             self.lost += 1;
             return;
         };
-        std::mem::swap(packet, &mut parcel.packets[parcel.count]);
+        fill(&mut parcel.packets[parcel.count]);
         parcel.count += 1;
         if parcel.count == PARCEL {
             other.send();
@@ -207,10 +218,13 @@ external-ip-pool = ["198.51.100.0/28"]
 workers = 3
 "#;
 
+    /// Of the buffers of a batch.
+    const SIZE: usize = 64;
+
     fn three() -> Vec<Exchange> {
         let owners = Arc::new(Owners::new(&Config::parse(CONFIG).unwrap(), 7));
         let wakes: Vec<Wake> = (0..3).map(|_| Wake::new().unwrap()).collect();
-        Exchange::between(&owners, &wakes, 64)
+        Exchange::between(&owners, &wakes, SIZE)
     }
 
     /// To 198.51.100.`last`, with its number behind the header.
@@ -241,6 +255,26 @@ workers = 3
         assert_eq!(numbers(&*parcel.packets()), [1, 2, 4, 5, 7, 8]);
         assert!(exchanges[3 - to].take().is_none());
         assert_eq!((exchanges[0].strays, exchanges[0].lost), (6, 0));
+    }
+
+    /// What an engine sends by itself is as large as it must be. Once it stayed in the parcel, and came into a
+    /// batch by the next swap: the next large packet ended the worker.
+    #[test]
+    fn small_buffers_do_not_come_into_batches() {
+        let mut exchanges = three();
+        for round in 0..2 {
+            exchanges[0].give_copy(&to_pool(1, 1), 1);
+            exchanges[0].flush();
+            let mut parcel = exchanges[1].take().unwrap();
+            assert_eq!(numbers(&*parcel.packets()), [1], "round {round}");
+            exchanges[1].give_back(parcel);
+            let mut of_batch = Packet::with_capacity(SIZE);
+            exchanges[0].give(&mut of_batch, 1);
+            assert_eq!(of_batch.receive_buffer().len(), SIZE, "round {round}");
+            exchanges[0].flush();
+            let parcel = exchanges[1].take().unwrap();
+            exchanges[1].give_back(parcel);
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::wire::{Packet, Side};
 /// Packets per batch.
 const BATCH: usize = 64;
 const _: () = assert!(PARCEL <= BATCH, "the verdicts of a parcel have room where those of a batch have");
-/// Parcels of other workers between two looks at the device.
-const MOST_PARCELS: usize = 4;
+/// Packets of other workers between two looks at the device; a parcel is not left half.
+const MOST_HANDED_OVER: usize = 4 * PARCEL;
 /// Between two looks whether the record of a grant is on the disk.
 const DISK_LOOK: Duration = Duration::from_micros(250);
 /// What a buffer takes: any IP packet, whatever MTU somebody gives the interface. Pages that no packet
@@ -65,7 +65,7 @@ impl<D: Device + AsFd> Worker<D> {
                 None => received,
             };
             self.forward(&mut batch[..own], &mut verdicts, now);
-            let parcels = self.take_parcels(&mut verdicts, now);
+            let handed_over = self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
             self.release_what_waited();
             self.flush();
@@ -74,7 +74,7 @@ impl<D: Device + AsFd> Worker<D> {
                 return Ok(self.snapshot(now));
             }
             // A parcel that comes later rings; none is left before.
-            if received < BATCH && parcels < MOST_PARCELS {
+            if received < BATCH && handed_over < MOST_HANDED_OVER {
                 self.wait()?;
             }
         }
@@ -93,16 +93,19 @@ impl<D: Device + AsFd> Worker<D> {
         }
     }
 
-    /// Takes over what other workers give, a bounded amount: the device waits meanwhile. Says how many parcels.
+    /// Takes over what other workers give, a bounded number of packets: the device waits meanwhile. Parcels may hold
+    /// few. Says how many packets.
     fn take_parcels(&mut self, verdicts: &mut [Verdict], now: Instant) -> usize {
-        for taken in 0..MOST_PARCELS {
-            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { return taken };
+        let mut taken = 0;
+        while taken < MOST_HANDED_OVER {
+            let Some(mut parcel) = self.exchange.as_mut().and_then(Exchange::take) else { break };
+            taken += parcel.packets().len();
             self.forward(parcel.packets(), verdicts, now);
             if let Some(exchange) = &mut self.exchange {
                 exchange.give_back(parcel);
             }
         }
-        MOST_PARCELS
+        taken
     }
 
     fn let_time_pass(&mut self, now: Instant) {
@@ -113,9 +116,9 @@ impl<D: Device + AsFd> Worker<D> {
         while let Some((packet, side)) = self.aftr.poll_packet() {
             self.send(&packet, side);
         }
-        while let Some((mut packet, to)) = self.aftr.poll_handover() {
+        while let Some((packet, to)) = self.aftr.poll_handover() {
             if let Some(exchange) = &mut self.exchange {
-                exchange.give(&mut packet, to);
+                exchange.give_copy(&packet, to);
             }
         }
     }
@@ -313,9 +316,9 @@ external-ip-pool = ["198.51.100.1/32"]
         let length = network.recv(&mut buffer).unwrap();
         assert_eq!(length, 28);
         let port = u16::from_be_bytes([buffer[20], buffer[21]]);
-        let holds = |record: &Record| match record {
-            Record::Started { holding, .. } => (holding.first_port..=holding.last_port).contains(&port),
-            _ => false,
+        let holds = |record: &Record| {
+            let Record::Started { holding, .. } = record else { return false };
+            (holding.first_port..=holding.last_port).contains(&port)
         };
         assert!(directory.records().iter().any(holds), "no record on the disk holds port {port}");
         worker.stop();

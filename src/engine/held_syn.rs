@@ -122,8 +122,8 @@ impl Aftr {
         } else {
             let hash = syns.hash(attacked, caller);
             // Homes that call each other leave half of the room to calls from the Internet.
-            let of_homes =
-                usize::from(tunnel.is_some()) * (self.settings.config.nat.syn_held_max as usize / 2);
+            let is_of_home = tunnel.is_some() || packet.is_from_worker();
+            let of_homes = usize::from(is_of_home) * (self.settings.config.nat.syn_held_max as usize / 2);
             if !syns.slab.has_room(1 + of_homes) || !syns.by_tuple.has_room(hash) {
                 return Err(reason);
             }

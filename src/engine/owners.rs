@@ -161,7 +161,7 @@ impl Owners {
         for net in nets {
             let size = 1usize << (32 - net.prefix_len());
             if place < size {
-                return every_address(net).nth(place);
+                return Some(Ipv4Addr::from_bits(net.network().to_bits() + place as u32));
             }
             place -= size;
         }

@@ -31,6 +31,11 @@ pub(super) fn is_error(message: &[u8]) -> bool {
 /// Whose softwire an error is about, when it is another worker's: errors come from routers, which are nobody's.
 pub(super) fn other_worker(aftr: &Aftr, packet: &Packet, message: &[u8]) -> Option<WorkerNumber> {
     let quoted = Ipv6::view(message.get(icmpv6::HEADER..)?)?;
+    // What we cannot have sent is nobody's: a flood of it is to cost this worker alone.
+    aftr.settings.aftr_address(quoted.source())?;
+    if !aftr.settings.allows_b4(quoted.destination()) {
+        return None;
+    }
     aftr.share.other_owner_of_b4(quoted.destination()).filter(|_| !packet.is_from_worker())
 }
 

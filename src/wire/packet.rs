@@ -67,6 +67,12 @@ impl Packet {
         self.from_worker = false;
     }
 
+    /// Makes this a copy of `other`, its mark included, in its own buffer, or in a larger one when it must be.
+    pub fn copy_from(&mut self, other: &Packet) {
+        self.refill(other.len()).copy_from_slice(other.bytes());
+        (self.side, self.from_worker) = (other.side, other.from_worker);
+    }
+
     /// Says that another worker takes it from here, as a packet from `side` that has been counted.
     pub fn hand_over(&mut self, side: Side) {
         self.side = side;

@@ -51,6 +51,9 @@ pub(super) struct Found {
     pub(super) spans: Spans,
 }
 
+/// Records that are no holdings, with their numbers.
+type Marks = Vec<(u64, Record)>;
+
 impl Archive {
     /// Reads the catalogue and the log; a writer may be at work.
     ///
@@ -216,7 +219,7 @@ impl Archive {
         external: u32,
         ports: &RangeInclusive<u16>,
         time: &RangeInclusive<Millis>,
-    ) -> io::Result<(Vec<Interval>, Vec<(u64, Record)>)> {
+    ) -> io::Result<(Vec<Interval>, Marks)> {
         let found = self.table(partition)?.find(external, ports, time)?;
         let path = self.directory.marks(&partition.name);
         check_file(&path, partition.marks_hash)?;

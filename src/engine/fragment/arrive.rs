@@ -217,11 +217,9 @@ fn wait(
     let Some(datagram) = aftr.fragments_mut(side).value_mut(id).filter(|_| has_room) else {
         return Err(DropReason::V4FragMem);
     };
-    datagram.waiting.push(Waiting {
-        packet: Packet::copied_from(packet.bytes(), packet.side),
-        tos: inner.tos,
-        tunnel: tunnel.copied(),
-    });
+    let mut kept = Packet::with_capacity(packet.len());
+    kept.copy_from(packet);
+    datagram.waiting.push(Waiting { packet: kept, tos: inner.tos, tunnel: tunnel.copied() });
     aftr.counters.fragments_held += 1;
     Ok(Arrival::Waits)
 }
