@@ -35,6 +35,7 @@ impl Status {
             device = %losses(&now.device),
             strays = now.strays,
             between_workers_lost = now.losses.between_workers,
+            waiting_lost = now.losses.waiting,
             events_lost = now.losses.events + now.counters.events_lost,
             "status"
         );
