@@ -78,7 +78,23 @@ pub(crate) fn check(config: &Config, report: &Report<'_>) {
         let problem = format!("names {cpus} processors for {workers} workers");
         report.wrong("dataplane.cpus", problem, "name one for each worker, or leave it out");
     }
+    check_pool_prefixes(config, report);
     check_static_mappings(config, report);
+}
+
+/// A pool that takes a part of a subscriber would take it to another worker than the rest of it.
+fn check_pool_prefixes(config: &Config, report: &Report<'_>) {
+    let mask = config.softwire.subscriber_mask_v6;
+    for (at, pool) in config.nat.external_ip_address_pool.iter().enumerate() {
+        let list = format!("{}.b4-prefixes", report.element("nat.external-ip-address-pool", at));
+        let prefixes = pool.b4_prefixes.iter().enumerate();
+        for (place, _) in prefixes.filter(|(_, prefix)| prefix.prefix_len() > mask) {
+            let problem =
+                format!("is a part of a subscriber, which is a /{mask}, and may be another worker's");
+            let cure = format!("give a /{mask} or shorter, or set dataplane.workers = 1");
+            report.wrong_value(&report.element(&list, place), problem, cure);
+        }
+    }
 }
 
 /// All that a subscriber has is its worker's, and an external address is one worker's.
@@ -110,11 +126,14 @@ fn check_static_mappings(config: &Config, report: &Report<'_>) {
 /// Pools that leave workers without subscribers.
 pub(crate) fn advise(config: &Config, advice: &mut Vec<String>) {
     let workers = config.dataplane.workers;
+    if workers == 1 {
+        return;
+    }
     for pool in &config.nat.external_ip_address_pool {
         let addresses = pool.external_ip_pool.iter().flat_map(|net| {
-            (net.network().to_bits()..=net.broadcast().to_bits())
-                .take(usize::from(workers))
-                .map(Ipv4Addr::from)
+            let all = (net.network().to_bits()..=net.broadcast().to_bits()).map(Ipv4Addr::from);
+            // A drained address takes nobody new.
+            all.filter(|address| !pool.drain.contains(address)).take(usize::from(workers))
         });
         let serve: BTreeSet<u16> = addresses.map(|address| worker_of_address(address, workers)).collect();
         if serve.len() < usize::from(workers) {
