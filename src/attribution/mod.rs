@@ -18,7 +18,7 @@ mod clock_watch;
 mod audit;
 mod verify;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use audit::{Asker, note};
 pub use clock_watch::ClockWatch;

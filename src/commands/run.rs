@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::daemon::{LogFormat, load, start_logging, supervise};
+use crate::daemon::{LogFormat, load_with_text, start_logging, supervise};
 
 /// Arguments of `aftr run`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub struct Arguments {
 /// Why it did not start, or could not go on.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_logging(arguments.log_format, arguments.log_level.as_deref())?;
-    let config = load(&arguments.config)?;
-    supervise(&arguments.config, config)?;
+    let (config, text) = load_with_text(&arguments.config)?;
+    supervise(&arguments.config, config, text)?;
     Ok(ExitCode::SUCCESS)
 }

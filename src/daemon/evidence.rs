@@ -48,18 +48,20 @@ impl Evidence {
         }
     }
 
-    /// Writes down what an event says of who holds what; `at` is the wall clock's time of it.
-    pub(super) fn note(&mut self, event: &Event, at: Millis) {
+    /// Writes down what an event says of who holds what; `at` reads the wall clock's time of it, which most events do
+    /// not need.
+    pub(super) fn note(&mut self, event: &Event, at: impl FnOnce() -> Millis) {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is no evidence of who held a port")]
         match event.kind {
-            EventKind::PortSetGranted(grant) => self.granted(&grant, at),
+            EventKind::PortSetGranted(grant) => self.granted(&grant, at()),
             EventKind::PortSetReleased(grant) => {
+                let at = at();
                 let since = self.since.remove(&(grant.external, grant.first_port)).unwrap_or(at);
                 let holding = Holding::of_grant(&grant, grant.pool_id, self.number);
                 self.push(Record::Ended { at, since, holding, cause: EndCause::Idle });
             }
             EventKind::SoftwireMoved { subscriber, from, to } => {
-                self.push(Record::Moved { at, prefix_len: subscriber.prefix_len(), from, to });
+                self.push(Record::Moved { at: at(), prefix_len: subscriber.prefix_len(), from, to });
             }
             _ => {}
         }

@@ -204,25 +204,14 @@ impl Other {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Config;
+    use crate::daemon::testing::config;
     use crate::wire::Side;
-
-    const CONFIG: &str = r#"
-[softwire]
-aftr-ipv6-addr = ["2001:db8:aaaa::1"]
-b4-prefixes = ["2001:db8:b4::/48"]
-[[nat.external-ip-address-pool]]
-pool-id = 1
-external-ip-pool = ["198.51.100.0/28"]
-[dataplane]
-workers = 3
-"#;
 
     /// Of the buffers of a batch.
     const SIZE: usize = 64;
 
     fn three() -> Vec<Exchange> {
-        let owners = Arc::new(Owners::new(&Config::parse(CONFIG).unwrap(), 7));
+        let owners = Arc::new(Owners::new(&config("198.51.100.0/28", 3), 7));
         let wakes: Vec<Wake> = (0..3).map(|_| Wake::new().unwrap()).collect();
         Exchange::between(&owners, &wakes, SIZE)
     }

@@ -30,9 +30,20 @@ pub enum LoadError {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
+    load_with_text(path).map(|(config, _)| config)
+}
+
+/// The same, with the text that was read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_text(path: &Path) -> Result<(Config, String), LoadError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })?;
-    Config::parse(&text).map_err(|errors| LoadError::Wrong { path: path.to_owned(), errors })
+    match Config::parse(&text) {
+        Ok(config) => Ok((config, text)),
+        Err(errors) => Err(LoadError::Wrong { path: path.to_owned(), errors }),
+    }
 }
 
 impl std::error::Error for LoadError {}

@@ -30,9 +30,11 @@ mod status;
 mod event_log;
 mod service_manager;
 mod logging;
+#[cfg(test)]
+mod testing;
 
 pub use clock::Clock;
-pub use load::{LoadError, load};
+pub use load::{LoadError, load, load_with_text};
 pub use logging::{LogFormat, start_logging};
 pub use netlink::{Link, Netlink};
 pub use request::{Losses, Snapshot};

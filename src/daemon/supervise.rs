@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::event_log;
-use super::load::load;
+use super::load::load_with_text;
 use super::privileges;
 use super::service::{Daemon, Options};
 use super::service_manager;
@@ -24,18 +24,17 @@ use crate::engine::Config;
 /// Between two status lines.
 const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Runs an AFTR until it is told to stop. `config` was read from the file at `path`, which a reload
-/// reads again.
+/// Runs an AFTR until it is told to stop. `config` was read from the file at `path`, as `text`; a
+/// reload reads it again.
 ///
 /// # Errors
 /// A [`super::StartError`], or why the AFTR could not go on.
-pub fn supervise(path: &Path, config: Config) -> anyhow::Result<()> {
+pub fn supervise(path: &Path, config: Config, text: String) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Signals are caught before there is anything to clean up.
     let mut notices = runtime.block_on(async { Notices::new() })?;
     let (sender, events) = event_log::queue();
-    let text = std::fs::read_to_string(path).ok();
-    let options = Options { events: Some(sender), drop_privileges: true, text };
+    let options = Options { events: Some(sender), drop_privileges: true, text: Some(text) };
     let daemon = Daemon::start(config, options)?;
     // Threads inherit capabilities, so this one comes after they were dropped.
     let reader = event_log::read(events, daemon.config(), daemon.clock())?;
@@ -87,8 +86,8 @@ fn attend(runtime: &Runtime, notices: &mut Notices, mut daemon: Daemon, path: &P
 }
 
 fn reload(daemon: &mut Daemon, path: &Path) -> &'static str {
-    let config = match load(path) {
-        Ok(config) => config,
+    let (config, text) = match load_with_text(path) {
+        Ok(loaded) => loaded,
         Err(error) => {
             tracing::error!(%error, "the old configuration stays in force");
             return "translating; the last reload found errors in the configuration";
@@ -96,7 +95,7 @@ fn reload(daemon: &mut Daemon, path: &Path) -> &'static str {
     };
     match daemon.reconfigure(config) {
         Ok(()) => {
-            daemon.keep_configuration(std::fs::read_to_string(path).unwrap_or_default());
+            daemon.keep_configuration(text);
             tracing::info!(configuration = %path.display(), "reloaded");
             "translating; reloaded"
         }

@@ -152,7 +152,7 @@ impl<D: Device + AsFd> Worker<D> {
     fn hand_out_events(&mut self, now: Instant) {
         while let Some(event) = self.aftr.poll_event() {
             if let Some(evidence) = &mut self.evidence {
-                evidence.note(&event, self.clock.unix_millis(now));
+                evidence.note(&event, || self.clock.unix_millis(now));
             }
             if let Some(events) = &self.events {
                 self.events_lost += u64::from(events.try_send(event).is_err());
@@ -243,20 +243,14 @@ mod tests {
     use aftr_config::OnLoss;
 
     use super::*;
+    use crate::attribution::testing::Folder;
     use crate::attribution::wal::{Position, Producer, WallClock, Writer, WriterOptions, replay};
     use crate::attribution::{Directory, Journal, Record};
-    use crate::engine::{Config, DropReason, EventKind, Seed, TtlBy};
+    use crate::daemon::testing::config;
+    use crate::engine::{DropReason, EventKind, Seed, TtlBy};
     use crate::io::DeviceCounters;
     use crate::wire::{Side, checksum};
 
-    const CONFIG: &str = r#"
-[softwire]
-aftr-ipv6-addr = ["2001:db8:aaaa::1"]
-b4-prefixes = ["2001:db8:b4::/48"]
-[[nat.external-ip-address-pool]]
-pool-id = 1
-external-ip-pool = ["198.51.100.1/32"]
-"#;
     const B4: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0xb4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     const STRANGER: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
@@ -308,8 +302,8 @@ external-ip-pool = ["198.51.100.1/32"]
     /// Contract 5: the record of a grant is in the log when the first packet that uses it is seen.
     #[test]
     fn a_grant_is_on_the_disk_before_its_first_packet_leaves() {
-        let directory = Temporary::new();
-        let (writer, producer) = directory.journal();
+        let folder = Folder::new("worker");
+        let (writer, producer) = journal(&folder);
         let (network, worker) = start_as(None, true, Some(Evidence::new(producer, 0, OnLoss::Alarm)));
         network.send(&from_b4(B4)).unwrap();
         let mut buffer = [0; 2048];
@@ -320,7 +314,7 @@ external-ip-pool = ["198.51.100.1/32"]
             let Record::Started { holding, .. } = record else { return false };
             (holding.first_port..=holding.last_port).contains(&port)
         };
-        assert!(directory.records().iter().any(holds), "no record on the disk holds port {port}");
+        assert!(records(&folder).iter().any(holds), "no record on the disk holds port {port}");
         worker.stop();
         drop(writer);
     }
@@ -367,34 +361,16 @@ external-ip-pool = ["198.51.100.1/32"]
         }
     }
 
-    /// A journal in a directory that goes with the test.
-    struct Temporary(std::path::PathBuf);
-
-    impl Temporary {
-        fn new() -> Temporary {
-            let path = std::env::temp_dir().join(format!("aftr-worker-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Temporary(path)
-        }
-
-        fn journal(&self) -> (Writer, Producer) {
-            let (_, recovered) = Journal::open(&Directory::new(&self.0), 1).unwrap();
-            let (writer, mut producers) =
-                Writer::start(recovered.log, Wall, WriterOptions::default()).unwrap();
-            (writer, producers.pop().unwrap())
-        }
-
-        fn records(&self) -> Vec<Record> {
-            let mut records = Vec::new();
-            replay(&self.0.join("wal"), Position::START, |_, record| records.push(*record)).unwrap();
-            records
-        }
+    fn journal(folder: &Folder) -> (Writer, Producer) {
+        let (_, recovered) = Journal::open(&Directory::new(folder), 1).unwrap();
+        let (writer, mut producers) = Writer::start(recovered.log, Wall, WriterOptions::default()).unwrap();
+        (writer, producers.pop().unwrap())
     }
 
-    impl Drop for Temporary {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    fn records(folder: &Folder) -> Vec<Record> {
+        let mut records = Vec::new();
+        replay(&folder.join("wal"), Position::START, |_, record| records.push(*record)).unwrap();
+        records
     }
 
     struct Wall;
@@ -449,7 +425,7 @@ external-ip-pool = ["198.51.100.1/32"]
         let (requests, received) = channel();
         let wake = Wake::new().unwrap();
         let clock = Clock::start();
-        let config = Config::parse(CONFIG).unwrap();
+        let config = config("198.51.100.1", 1);
         let worker = Worker {
             device: Socket { socket: device, takes_packets },
             aftr: Aftr::new(&config, TtlBy::Kernel, &Seed::from_number(1), clock.now()),

@@ -207,19 +207,9 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
+    use crate::daemon::testing::config;
     use crate::io::DeviceCounters;
     use crate::wire::{Packet, Side};
-
-    const CONFIG: &str = r#"
-[softwire]
-aftr-ipv6-addr = ["2001:db8:aaaa::1"]
-b4-prefixes = ["2001:db8:b4::/48"]
-[[nat.external-ip-address-pool]]
-pool-id = 1
-external-ip-pool = ["198.51.100.0/28"]
-[dataplane]
-workers = 3
-"#;
 
     /// Fails in the way that is sent to it.
     struct Fuse(UnixDatagram);
@@ -258,7 +248,7 @@ workers = 3
     }
 
     fn three() -> (Vec<UnixDatagram>, Workers) {
-        let config = Config::parse(CONFIG).unwrap();
+        let config = config("198.51.100.0/28", 3);
         let (key, seeds) = Seed::from_number(1).for_workers(3);
         let owners = Arc::new(Owners::new(&config, key));
         let wakes: Vec<Wake> = (0..3).map(|_| Wake::new().unwrap()).collect();

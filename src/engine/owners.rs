@@ -14,7 +14,7 @@ use std::sync::Arc;
 use aftr_config::{Config, worker_of_address};
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::mapping::{Layout, every_address, subscriber_index};
+use super::mapping::{Layout, every_address, nth_address, subscriber_index};
 use super::settings::prefix_mask;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::ipv6::Ipv6;
@@ -157,15 +157,7 @@ impl Owners {
     fn own_range_address(&self, prefix: u128) -> Option<Ipv4Addr> {
         let (own_ranges, nets) = self.own_ranges.as_ref()?;
         let index = subscriber_index(&self.b4_prefixes, self.mask_length, prefix)?;
-        let mut place = usize::try_from(index / u64::from(*own_ranges)).ok()?;
-        for net in nets {
-            let size = 1usize << (32 - net.prefix_len());
-            if place < size {
-                return Some(Ipv4Addr::from_bits(net.network().to_bits() + place as u32));
-            }
-            place -= size;
-        }
-        None
+        nth_address(nets, index / u64::from(*own_ranges))
     }
 
     /// The kernel computes this, too: word by word, in 32 bits, without the words that the mask leaves out.

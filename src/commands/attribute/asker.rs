@@ -1,7 +1,5 @@
 //! Who sits in front of the terminal, as far as a program can know.
 
-use std::time::UNIX_EPOCH;
-
 use crate::attribution::{Asker, Millis};
 use crate::commands::refusal::Refusal;
 use crate::daemon::Clock;
@@ -18,8 +16,7 @@ pub(in crate::commands) fn asker(case: Option<&str>) -> Result<Asker, Refusal> {
 /// The wall clock.
 pub(in crate::commands) fn now() -> Millis {
     let clock = Clock::start();
-    let since = clock.wall(clock.now()).duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as Millis
+    clock.unix_millis(clock.now())
 }
 
 fn who() -> String {

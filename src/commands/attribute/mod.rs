@@ -5,5 +5,5 @@ mod asker;
 mod batch;
 mod text;
 
-pub(in crate::commands) use asker::asker;
+pub(in crate::commands) use asker::{asker, now};
 pub use command::{Arguments, run};

@@ -9,7 +9,7 @@ use super::report::Outcome;
 use super::topology::Topology;
 use crate::attribution::query::{Answer, Archive, Question, Verdict};
 use crate::attribution::{Directory, Millis};
-use crate::daemon::Clock;
+use crate::commands::attribute::now;
 use anyhow::Context as _;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,6 +17,10 @@ use std::time::Duration;
 
 /// The journal knows nothing of the last second: its alive marks come that often.
 const SETTLED: Duration = Duration::from_millis(2500);
+
+/// How far the mirror's answer and the journal may be apart, in milliseconds. Both have one clock, and the
+/// journal may have begun less than a second ago: a wider question would reach before it.
+const UNCERTAINTY: Millis = 100;
 
 /// A directory for a journal that goes with the lab.
 pub(super) struct Place(PathBuf);
@@ -65,11 +69,6 @@ pub(super) fn who_was_it(lab: &Topology) -> anyhow::Result<Outcome> {
 fn ask(directory: &Path, external: SocketAddrV4, time: Millis) -> anyhow::Result<Answer> {
     let (address, port) = (*external.ip(), Some(external.port()));
     let archive = Archive::open(&Directory::new(directory)).context("the journal cannot be read")?;
-    let question = Question { address, port, time, uncertainty: 1000, protocol: Some(17) };
+    let question = Question { address, port, time, uncertainty: UNCERTAINTY, protocol: Some(17) };
     archive.ask(&question).context("the journal gives no answer")
-}
-
-fn now() -> Millis {
-    let clock = Clock::start();
-    clock.unix_millis(clock.now())
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use aftr_config::Config;
-use ipnet::Ipv6Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::layout::{Layout, subscriber_index};
 use super::pool::every_address;
@@ -20,16 +20,23 @@ pub fn own_range(config: &Config, b4: Ipv6Addr) -> Option<(Ipv4Addr, RangeInclus
     let softwire = &config.softwire;
     let index = subscriber_index(&softwire.b4_prefixes, softwire.subscriber_mask_v6, prefix.to_bits())?;
     let number = index.checked_div(own_ranges)?;
-    let mut addresses = config.nat.external_ip_address_pool.iter().flat_map(|pool| &pool.external_ip_pool);
-    let mut before = 0;
-    let net = addresses.find(|net| {
+    let nets = config.nat.external_ip_address_pool.iter().flat_map(|pool| &pool.external_ip_pool);
+    Some((nth_address(nets, number)?, layout.ports((index % own_ranges) as u32)))
+}
+
+/// The address with this number among those of all prefixes, in their order.
+pub(in crate::engine) fn nth_address<'n>(
+    nets: impl IntoIterator<Item = &'n Ipv4Net>,
+    mut number: u64,
+) -> Option<Ipv4Addr> {
+    for net in nets {
         let count = 1u64 << (32 - net.prefix_len());
-        let is_here = number < before + count;
-        before += if is_here { 0 } else { count };
-        is_here
-    })?;
-    let address = Ipv4Addr::from_bits(net.network().to_bits() + (number - before) as u32);
-    Some((address, layout.ports((index % own_ranges) as u32)))
+        if number < count {
+            return Some(Ipv4Addr::from_bits(net.network().to_bits() + number as u32));
+        }
+        number -= count;
+    }
+    None
 }
 
 /// The subscriber whose own range the port is in; nothing where ports are granted on demand.

@@ -10,6 +10,7 @@ mod remove;
 mod statics;
 mod deterministic;
 
+pub(super) use deterministic::nth_address;
 pub use deterministic::{own_range, own_range_subscriber};
 pub(super) use layout::{Layout, subscriber_index};
 pub(super) use pool::{Pool, addresses_of, every_address};

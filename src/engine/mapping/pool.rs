@@ -304,29 +304,29 @@ impl Pool {
 
     pub(in crate::engine) fn port_set(&self, id: u32) -> &PortSet {
         let (address, set) = self.place(id);
-        &self.addresses[address].port_sets[set]
+        &self.addresses[address as usize].port_sets[set as usize]
     }
 
     fn port_set_mut(&mut self, id: u32) -> &mut PortSet {
         let (address, set) = self.place(id);
-        &mut self.addresses[address].port_sets[set]
+        &mut self.addresses[address as usize].port_sets[set as usize]
     }
 
     /// The number of its address, and its own among the sets of this address.
-    fn place(&self, id: u32) -> (usize, usize) {
+    fn place(&self, id: u32) -> (u32, u32) {
         let sets = self.layout.sets();
-        ((id / sets) as usize, (id % sets) as usize)
+        (id / sets, id % sets)
     }
 
     /// Address and ports of a set.
     pub(in crate::engine) fn extent(&self, id: u32) -> (u32, RangeInclusive<u16>) {
-        let sets = self.layout.sets();
-        (id / sets, self.layout.ports(id % sets))
+        let (address, set) = self.place(id);
+        (address, self.layout.ports(set))
     }
 
     /// Whether a set is a subscriber's by computation (RFC 7422), not by grant.
     pub(in crate::engine) fn is_own_range(&self, id: u32) -> bool {
-        id % self.layout.sets() < self.layout.own_ranges()
+        self.place(id).1 < self.layout.own_ranges()
     }
 
     /// Gives a set to a subscriber, in front of the sets that it has. `b4` and `internal` asked for it.
@@ -338,7 +338,7 @@ impl Pool {
         b4: Ipv6Addr,
         internal: Ipv4Addr,
     ) {
-        let pool_id = self.pool_id(id / self.layout.sets());
+        let pool_id = self.pool_id(self.place(id).0);
         let set = self.port_set_mut(id);
         debug_assert_eq!(set.subscriber, NONE);
         set.subscriber = subscriber;
@@ -388,7 +388,7 @@ impl Pool {
     }
 
     fn take_from_free(&mut self, id: u32) {
-        let (address, set) = (id / self.layout.sets(), id % self.layout.sets());
+        let (address, set) = self.place(id);
         self.unlist(address);
         let record = &mut self.addresses[address as usize];
         if let Some(at) = record.free_sets.iter().position(|&free| free == set) {
@@ -402,7 +402,7 @@ impl Pool {
 
     /// Takes a set back; gives its successor in the subscriber's list.
     pub(in crate::engine) fn release(&mut self, id: u32) {
-        let (address, set) = (id / self.layout.sets(), id % self.layout.sets());
+        let (address, set) = self.place(id);
         self.port_set_mut(id).subscriber = NONE;
         self.unlist(address);
         let own = self.is_own_range(id);
