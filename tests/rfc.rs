@@ -32,6 +32,8 @@ mod tcp;
 mod icmp;
 #[path = "rfc/cgn.rs"]
 mod cgn;
+#[path = "rfc/limits.rs"]
+mod limits;
 #[path = "rfc/ports.rs"]
 mod ports;
 #[path = "rfc/hostile_home.rs"]

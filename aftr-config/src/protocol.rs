@@ -27,6 +27,12 @@ pub enum Protocol {
 impl Protocol {
     pub(crate) const NAMES: [(&'static str, Protocol); 3] =
         [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)];
+
+    /// What it is called in a configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Protocol::NAMES[self as usize].0
+    }
 }
 
 /// `protocol` and `port` of a rule. A port means something together with TCP or UDP only.

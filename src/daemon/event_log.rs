@@ -101,6 +101,7 @@ fn log(event: Event) {
         EventKind::EcnAnomalies { count } => {
             tracing::warn!(count, "ECN of inner and outer packets do not fit: a router or B4 marks wrongly");
         }
+        EventKind::LimitReached(limit) => tracing::warn!(%limit, "all in use: something new was refused"),
         EventKind::Refused { reason, count } => {
             tracing::warn!(reason = %reason.name(), count, "new mappings were refused");
         }

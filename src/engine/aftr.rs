@@ -13,6 +13,7 @@ use super::from_b4::packet_from_b4;
 use super::from_internet::packet_from_internet;
 use super::held_syn::HeldSyns;
 use super::identification::IpIdentifications;
+use super::limit_notice::LimitNotices;
 use super::limiter::Limiter;
 use super::mapping::{Mappings, Pool, Ports, addresses_of};
 use super::notice::{Events, Notices};
@@ -66,6 +67,7 @@ pub struct Aftr {
     pub(super) counters: Counters,
     pub(super) events: Events,
     pub(super) notices: Notices,
+    pub(super) limit_notices: LimitNotices,
     pub(super) table_notices: TableNotices,
     /// Whether port sets may be granted.
     pub(super) may_grant: bool,
@@ -114,6 +116,7 @@ impl Aftr {
             counters: Counters::default(),
             events: Events::default(),
             notices: Notices::default(),
+            limit_notices: LimitNotices::default(),
             table_notices: TableNotices::default(),
             may_grant: true,
             outbox: VecDeque::new(),

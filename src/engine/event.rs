@@ -2,6 +2,7 @@
 //!
 //! No event names a remote address (RFC 6888 REQ-12).
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use ipnet::Ipv6Net;
@@ -71,6 +72,9 @@ pub enum EventKind {
         /// How many since the last one.
         count: u64,
     },
+    /// A limit refused something new (RFC 6888 REQ-11, RFC 8158 section 4.3); sent at most every 20 s for a pool or
+    /// an address, every 10 s for the whole instance, every 60 s for a subscriber.
+    LimitReached(Limit),
     /// New mappings were refused; sent at most every 10 s, with the number since the last one.
     Refused {
         /// The counter that counted them.
@@ -78,6 +82,65 @@ pub enum EventKind {
         /// How many.
         count: u64,
     },
+}
+
+/// Something that is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// No address of a pool has room for another subscriber.
+    Pool {
+        /// `pool-id`
+        pool_id: u32,
+    },
+    /// An external address has no port of a protocol left for the subscribers that are paired with it.
+    Address {
+        /// The address.
+        external: Ipv4Addr,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// `limit-sessions`
+    Sessions,
+    /// `limit-port-mappings`
+    Mappings,
+    /// `limit-subscribers`
+    Subscribers,
+    /// A subscriber has what it may have: of mappings, ports or sessions.
+    Subscriber {
+        /// The B4 whose packet was refused.
+        b4: Ipv6Addr,
+        /// The host behind it.
+        internal: Ipv4Addr,
+        /// How many it may have.
+        most: u32,
+    },
+    /// A subscriber's datagrams in pieces are as many or as large as they may be.
+    Fragments {
+        /// The B4 whose packet was refused.
+        b4: Ipv6Addr,
+        /// The host behind it.
+        internal: Ipv4Addr,
+        /// How many datagrams it may have.
+        most: u32,
+    },
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Pool { pool_id } => write!(f, "addresses of pool {pool_id}"),
+            Limit::Address { external, protocol } => write!(f, "{} ports of {external}", protocol.name()),
+            Limit::Sessions => f.write_str("sessions"),
+            Limit::Mappings => f.write_str("mappings"),
+            Limit::Subscribers => f.write_str("subscribers"),
+            Limit::Subscriber { b4, internal, most } => {
+                write!(f, "the {most} entries of {b4} for {internal}")
+            }
+            Limit::Fragments { b4, internal, most } => {
+                write!(f, "the {most} datagrams in pieces of {b4} for {internal}")
+            }
+        }
+    }
 }
 
 /// What an engine keeps, within the limits of the configuration.

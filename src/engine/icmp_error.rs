@@ -96,6 +96,7 @@ impl Aftr {
     ) -> Verdict {
         self.counters.drop(refusal.reason);
         self.notice_refusal(refusal.reason, now);
+        self.notice_limit(packet.bytes(), tunnel, refusal.reason, now);
         if refusal.answer == Answer::Silence || !may_be_answered(packet.bytes()) {
             return Verdict::Drop(refusal.reason);
         }

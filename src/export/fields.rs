@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::element::{Element, VARIABLE};
-use super::record::{Change, Host, Record, Threshold, What};
+use super::record::{Change, Host, Record, Threshold, What, quota};
 use super::template::Template;
+use crate::engine::{Limit, Protocol};
 
 /// What a record may consist of; what it does not have is 0, and no template asks for it.
 #[derive(Default)]
@@ -22,6 +23,7 @@ pub(super) struct Fields {
     last_port: u16,
     pool_id: u32,
     threshold: u32,
+    quota: u32,
     value: u32,
 }
 
@@ -53,6 +55,23 @@ impl Fields {
             What::Threshold { threshold, value, pool_id } => {
                 Fields { threshold: threshold.code(), value, pool_id, ..common }
             }
+            What::Limit { limit, most } => {
+                Fields { quota: quota(&limit), value: most, ..common }.with_names_of(&limit)
+            }
+        }
+    }
+
+    /// What a limit is of.
+    fn with_names_of(self, limit: &Limit) -> Fields {
+        match *limit {
+            Limit::Sessions | Limit::Mappings | Limit::Subscribers => self,
+            Limit::Pool { pool_id } => Fields { pool_id, ..self },
+            Limit::Address { external, protocol } => {
+                Fields { external: external.to_bits(), protocol: number_of(protocol), ..self }
+            }
+            Limit::Subscriber { b4, internal, .. } | Limit::Fragments { b4, internal, .. } => {
+                Fields { b4: b4.to_bits(), internal: internal.to_bits(), ..self }
+            }
         }
     }
 
@@ -75,7 +94,13 @@ impl Fields {
             Element::PortRangeNumPorts => out.extend(self.ports().to_be_bytes()),
             Element::NatPoolId => out.extend(self.pool_id.to_be_bytes()),
             Element::NatThresholdEvent => out.extend(self.threshold.to_be_bytes()),
-            Element::AddressPoolHighThreshold
+            Element::NatQuotaExceededEvent => out.extend(self.quota.to_be_bytes()),
+            Element::MaxSessionEntries
+            | Element::MaxBibEntries
+            | Element::MaxEntriesPerUser
+            | Element::MaxSubscribers
+            | Element::MaxFragmentsPendingReassembly
+            | Element::AddressPoolHighThreshold
             | Element::AddressPoolLowThreshold
             | Element::AddressPortMappingHighThreshold
             | Element::GlobalAddressMappingHighThreshold => out.extend(self.value.to_be_bytes()),
@@ -86,12 +111,6 @@ impl Fields {
             | Element::NotSentPacketTotalCount
             | Element::NotSentOctetTotalCount
             | Element::NatPoolName
-            | Element::NatQuotaExceededEvent
-            | Element::MaxSessionEntries
-            | Element::MaxBibEntries
-            | Element::MaxEntriesPerUser
-            | Element::MaxSubscribers
-            | Element::MaxFragmentsPendingReassembly
             | Element::AddressPortMappingPerUserHighThreshold => {
                 let octets = if element.octets() == VARIABLE { 1 } else { element.octets() };
                 out.resize(out.len() + usize::from(octets), 0);
@@ -121,7 +140,13 @@ impl Fields {
             Element::PortRangeEnd => self.last_port = number as u16,
             Element::NatPoolId => self.pool_id = number as u32,
             Element::NatThresholdEvent => self.threshold = number as u32,
-            Element::AddressPoolHighThreshold
+            Element::NatQuotaExceededEvent => self.quota = number as u32,
+            Element::MaxSessionEntries
+            | Element::MaxBibEntries
+            | Element::MaxEntriesPerUser
+            | Element::MaxSubscribers
+            | Element::MaxFragmentsPendingReassembly
+            | Element::AddressPoolHighThreshold
             | Element::AddressPoolLowThreshold
             | Element::AddressPortMappingHighThreshold
             | Element::GlobalAddressMappingHighThreshold => self.value = number as u32,
@@ -135,12 +160,6 @@ impl Fields {
             | Element::NotSentPacketTotalCount
             | Element::NotSentOctetTotalCount
             | Element::NatPoolName
-            | Element::NatQuotaExceededEvent
-            | Element::MaxSessionEntries
-            | Element::MaxBibEntries
-            | Element::MaxEntriesPerUser
-            | Element::MaxSubscribers
-            | Element::MaxFragmentsPendingReassembly
             | Element::AddressPortMappingPerUserHighThreshold => {}
         }
     }
@@ -172,9 +191,39 @@ impl Fields {
                 let threshold = Threshold::ALL.into_iter().find(|one| one.code() == self.threshold)?;
                 What::Threshold { threshold, value: self.value, pool_id }
             }
+            3 | 12 | 13 => What::Limit { limit: self.limit()?, most: self.value },
             _ => return None,
         };
         let record = Record { at: self.at, what };
         (record.template() == template.id).then_some(record)
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        let (b4, internal) = (Ipv6Addr::from_bits(self.b4), Ipv4Addr::from_bits(self.internal));
+        let most = self.value;
+        Some(match (self.nat_event, self.quota) {
+            (3, _) => Limit::Pool { pool_id: self.pool_id },
+            (12, _) => {
+                let protocol = PROTOCOLS.into_iter().find(|&one| number_of(one) == self.protocol)?;
+                Limit::Address { external: Ipv4Addr::from_bits(self.external), protocol }
+            }
+            (_, 1) => Limit::Sessions,
+            (_, 2) => Limit::Mappings,
+            (_, 3) => Limit::Subscriber { b4, internal, most },
+            (_, 4) => Limit::Subscribers,
+            (_, 5) => Limit::Fragments { b4, internal, most },
+            _ => return None,
+        })
+    }
+}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
+
+/// protocolIdentifier
+pub(super) const fn number_of(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Icmp => 1,
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
     }
 }

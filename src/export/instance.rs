@@ -2,7 +2,7 @@
 
 use aftr_config::Config;
 
-use crate::engine::Table;
+use crate::engine::{Limit, Table};
 
 /// Longest name of a pool, in octets: it must fit into the smallest datagram (RFC 7011 section 10.3.3).
 const MOST_NAME: usize = 300;
@@ -20,6 +20,8 @@ pub struct Instance {
     pub most_subscribers: u32,
     /// `limit-port-mappings`
     pub most_mappings: u32,
+    /// `limit-sessions`
+    pub most_sessions: u32,
 }
 
 /// A pool, as collectors see it.
@@ -63,6 +65,18 @@ impl Instance {
             pools: pools.collect(),
             most_subscribers: config.nat.tables.limit_subscribers,
             most_mappings: config.nat.tables.limit_port_mappings,
+            most_sessions: config.nat.tables.limit_sessions,
+        }
+    }
+
+    /// The value of a limit; 0 for one that has none.
+    pub(super) const fn most(&self, limit: &Limit) -> u32 {
+        match *limit {
+            Limit::Pool { .. } | Limit::Address { .. } => 0,
+            Limit::Sessions => self.most_sessions,
+            Limit::Mappings => self.most_mappings,
+            Limit::Subscribers => self.most_subscribers,
+            Limit::Subscriber { most, .. } | Limit::Fragments { most, .. } => most,
         }
     }
 

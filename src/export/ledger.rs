@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
+use super::fields::number_of;
 use super::instance::Instance;
 use super::record::{Change, Host, Record, Threshold, What};
-use crate::engine::{Event, EventKind, Grant, MappingRecord, Protocol, Table};
+use crate::engine::{Event, EventKind, Grant, MappingRecord, Table};
 
 /// An event of the engine with the time of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,7 @@ impl Ledger {
                     tell(What::Threshold { threshold, value, pool_id: 0 });
                 }
             }
+            EventKind::LimitReached(limit) => tell(What::Limit { limit, most: self.instance.most(&limit) }),
             // RFC 8158 has no event for these; the log and the counters tell of them.
             EventKind::TableLow { .. } | EventKind::EcnAnomalies { .. } | EventKind::Refused { .. } => {}
         }
@@ -135,11 +137,7 @@ fn mapping_of(change: Change, mapping: &MappingRecord) -> What {
     What::Mapping {
         change,
         host: host(mapping.b4, *mapping.internal.ip()),
-        protocol: match mapping.protocol {
-            Protocol::Icmp => 1,
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        },
+        protocol: number_of(mapping.protocol),
         internal_port: mapping.internal.port(),
         external: *mapping.external.ip(),
         external_port: mapping.external.port(),
@@ -154,7 +152,7 @@ fn host(b4: Ipv6Addr, internal: Ipv4Addr) -> Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Config, Instant};
+    use crate::engine::{Config, Instant, Protocol};
 
     const TEXT: &str = "[softwire]\naftr-ipv6-addr = ['2001:db8:aaaa::1']\nb4-prefixes = ['2001:db8:b4::/48']\n\
         [[nat.external-ip-address-pool]]\npool-id = 7\nexternal-ip-pool = ['198.51.100.0/28', '203.0.113.7']";

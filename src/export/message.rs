@@ -79,9 +79,8 @@ impl Encoder {
         let is_ipfix = self.format == Format::Ipfix;
         let is_sent = |template: &&Template| match template.id {
             template::MAPPING => log == Log::Mappings,
-            template::SESSION | template::ADDRESS | template::NO_ADDRESS | template::NO_PORT => false,
-            id if template::QUOTAS.contains(&id) => false,
-            // Collectors of NetFlow know no thresholds; its options have other scopes, and no strings.
+            template::SESSION | template::ADDRESS => false,
+            // Collectors of NetFlow know no thresholds and limits; its options have other scopes, and no strings.
             id => is_ipfix || id == template::PORT_SET,
         };
         let mut messages = Vec::new();

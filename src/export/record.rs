@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::template;
+use crate::engine::Limit;
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,13 @@ pub enum What {
         value: u32,
         /// `pool-id`; 0 for one that is not a pool's.
         pool_id: u32,
+    },
+    /// A limit refused something new: natEvent 3, 12, 13.
+    Limit {
+        /// Which.
+        limit: Limit,
+        /// Its value; 0 for a pool and an address, of which RFC 8158 asks for none.
+        most: u32,
     },
 }
 
@@ -124,7 +132,7 @@ impl Record {
         match self.what {
             What::PortSet { .. } => Class::Grant,
             What::Mapping { .. } => Class::Mapping,
-            What::Threshold { .. } => Class::Notice,
+            What::Threshold { .. } | What::Limit { .. } => Class::Notice,
         }
     }
 
@@ -136,6 +144,9 @@ impl Record {
             What::PortSet { .. } => template::PORT_SET,
             What::Mapping { .. } => template::MAPPING,
             What::Threshold { threshold, .. } => template::THRESHOLDS[threshold.code() as usize - 1],
+            What::Limit { limit: Limit::Pool { .. }, .. } => template::NO_ADDRESS,
+            What::Limit { limit: Limit::Address { .. }, .. } => template::NO_PORT,
+            What::Limit { limit, .. } => template::QUOTAS[quota(&limit) as usize - 1],
         }
     }
 
@@ -149,7 +160,22 @@ impl Record {
             (What::PortSet { change, .. }, false) => change.code(16),
             (What::Mapping { change, .. }, false) => change.code(8),
             (What::Threshold { .. }, _) => 18,
+            (What::Limit { limit: Limit::Pool { .. }, .. }, _) => 3,
+            (What::Limit { limit: Limit::Address { .. }, .. }, _) => 12,
+            (What::Limit { .. }, _) => 13,
         }
+    }
+}
+
+/// natQuotaExceededEvent (RFC 8158 table 2); 0 for what is no quota.
+pub(super) const fn quota(limit: &Limit) -> u32 {
+    match limit {
+        Limit::Pool { .. } | Limit::Address { .. } => 0,
+        Limit::Sessions => 1,
+        Limit::Mappings => 2,
+        Limit::Subscriber { .. } => 3,
+        Limit::Subscribers => 4,
+        Limit::Fragments { .. } => 5,
     }
 }
 

@@ -5,12 +5,16 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::fields::number_of;
 use super::instance::Instance;
 use super::record::{Change, Record, Threshold, What};
+use crate::engine::Limit;
 
 /// local1 (RFC 5424 section 6.2.1).
 const FACILITY: u8 = 17;
+const ERROR: u8 = 3;
 const WARNING: u8 = 4;
+const NOTICE: u8 = 5;
 const INFORMATIONAL: u8 = 6;
 
 /// Writes lines.
@@ -78,7 +82,37 @@ impl Lines {
                 parameter(&mut line, parameter_name, value);
                 line + "]"
             }
+            What::Limit { limit, most } => self.limit_line(record, &limit, most),
         }
+    }
+
+    /// The draft has names for quotas; a pool without addresses and an address without ports are its "global"
+    /// limits, which we tell apart by what is named.
+    fn limit_line(&self, record: &Record, limit: &Limit, most: u32) -> String {
+        let (message, name, parameter_name) = match limit {
+            Limit::Pool { .. } | Limit::Subscribers => ("GAMLIM", "ngaml", "GAMCNT"),
+            Limit::Address { .. } | Limit::Mappings => ("GAPMLIM", "ngapml", "GAPMCNT"),
+            Limit::Sessions => ("GSLIM", "ngsl", "GSCNT"),
+            Limit::Subscriber { .. } => ("SAPMLIM", "nsapml", "SAPMCNT"),
+            Limit::Fragments { .. } => ("FRAG", "nfpkt", "FRAGCNT"),
+        };
+        let mut line = self.begin(record, "NATLIM", message, name);
+        match *limit {
+            Limit::Sessions | Limit::Mappings | Limit::Subscribers => {
+                parameter(&mut line, parameter_name, most)
+            }
+            Limit::Pool { pool_id } => parameter(&mut line, "POOLID", pool_id),
+            Limit::Address { external, protocol } => {
+                parameter(&mut line, "XATYP", "IPv4");
+                self.external(&mut line, external);
+                parameter(&mut line, "PROTO", number_of(protocol));
+            }
+            Limit::Subscriber { b4, internal, .. } | Limit::Fragments { b4, internal, .. } => {
+                self.host(&mut line, b4, internal);
+                parameter(&mut line, parameter_name, most);
+            }
+        }
+        line + "]"
     }
 
     /// The line that says how good our time is (RFC 5424 section 7.1). `quality` is as in
@@ -98,7 +132,12 @@ impl Lines {
     }
 
     fn begin(&self, record: &Record, application: &str, message: &str, name: &str) -> String {
-        let severity = if message == "POOLLT" || application == "NAT" { INFORMATIONAL } else { WARNING };
+        let severity = match (application, message) {
+            ("NAT", _) | (_, "POOLLT") => INFORMATIONAL,
+            (_, "GAMLIM" | "GAPMLIM" | "GSLIM") => ERROR,
+            (_, "SAPMLIM") => NOTICE,
+            _ => WARNING,
+        };
         let mut line = self.header(record.at, severity, application, message);
         let _ = write!(line, "[{name}{}", self.suffix);
         parameter(&mut line, "NATINST", self.nat_instance_id);
@@ -170,6 +209,7 @@ pub(super) fn put_time(line: &mut String, unix_millis: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Protocol;
     use crate::export::record::Host;
 
     fn lines(enterprise_number: Option<u32>) -> Lines {
@@ -179,6 +219,7 @@ mod tests {
             pools: Vec::new(),
             most_subscribers: 0,
             most_mappings: 0,
+            most_sessions: 0,
         };
         Lines::new(&instance, enterprise_number)
     }
@@ -267,5 +308,42 @@ mod tests {
         let mut line = String::new();
         parameter(&mut line, "POOL", "a\"b\\c]d");
         assert_eq!(line, " POOL=\"a\\\"b\\\\c\\]d\"");
+    }
+
+    /// SYS-3
+    #[test]
+    fn a_limit_is_told_with_its_name_and_its_severity() {
+        let Host { b4, internal } = host();
+        let cases = [
+            (Limit::Pool { pool_id: 7 }, 0, 139, "GAMLIM [ngaml NATINST=\"1\" POOLID=\"7\"]"),
+            (
+                Limit::Address { external: Ipv4Addr::new(198, 51, 100, 3), protocol: Protocol::Udp },
+                0,
+                139,
+                "GAPMLIM [ngapml NATINST=\"1\" XATYP=\"IPv4\" XSADDR=\"198.51.100.3\" PROTO=\"17\"]",
+            ),
+            (Limit::Sessions, 9, 139, "GSLIM [ngsl NATINST=\"1\" GSCNT=\"9\"]"),
+            (Limit::Mappings, 9, 139, "GAPMLIM [ngapml NATINST=\"1\" GAPMCNT=\"9\"]"),
+            (Limit::Subscribers, 9, 139, "GAMLIM [ngaml NATINST=\"1\" GAMCNT=\"9\"]"),
+            (
+                Limit::Subscriber { b4, internal, most: 9 },
+                9,
+                141,
+                "SAPMLIM [nsapml NATINST=\"1\" SV6ENC=\"2001:db8:b4::1\" IATYP=\"IPv4\" ISADDR=\"10.0.0.2\" \
+                 SAPMCNT=\"9\"]",
+            ),
+            (
+                Limit::Fragments { b4, internal, most: 9 },
+                9,
+                140,
+                "FRAG [nfpkt NATINST=\"1\" SV6ENC=\"2001:db8:b4::1\" IATYP=\"IPv4\" ISADDR=\"10.0.0.2\" \
+                 FRAGCNT=\"9\"]",
+            ),
+        ];
+        for (limit, most, priority, rest) in cases {
+            let line = lines(None).line(&Record { at: 0, what: What::Limit { limit, most } });
+            let expected = format!("<{priority}>1 1970-01-01T00:00:00.000Z aftr.example.net NATLIM - {rest}");
+            assert_eq!(line, expected);
+        }
     }
 }

@@ -69,7 +69,7 @@ fn told_by(record: &Record) -> Option<Told> {
         What::Mapping { change, host, protocol, internal_port, external, external_port, .. } => {
             (number(change, 8), host, external, (internal_port, external_port), protocol)
         }
-        What::Threshold { .. } => return None,
+        What::Threshold { .. } | What::Limit { .. } => return None,
     };
     Some(Told { at: record.at, event, b4: host.b4, internal: host.internal, external, ports, protocol })
 }

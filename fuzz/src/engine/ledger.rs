@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
-use aftr::engine::{DropReason, Event, EventKind, Gauges, Grant, Instant, MappingRecord, Protocol, Team};
+use aftr::engine::{
+    DropReason, Event, EventKind, Gauges, Grant, Instant, Limit, MappingRecord, Protocol, Team,
+};
 use aftr_config::Config;
 
 use super::packet;
@@ -20,6 +22,8 @@ pub(super) struct Ledger {
     passed: BTreeMap<(u8, SocketAddrV4, SocketAddrV4), Ipv6Addr>,
     /// What is told to be nearly full.
     alarms: BTreeSet<String>,
+    /// What was told to be used up, and when.
+    limits: BTreeMap<Limit, Instant>,
 }
 
 impl Ledger {
@@ -79,6 +83,11 @@ impl Ledger {
             EventKind::TableLow { percent, table } => {
                 let ends = self.alarms.remove(&format!("{table:?}"));
                 assert!(percent < 70 && (ends || has_several_workers), "{table:?} at {percent} %");
+            }
+            EventKind::LimitReached(limit) => {
+                let before = self.limits.insert(limit, event.at);
+                let is_due = before.is_none_or(|at| event.at >= at + Duration::from_secs(10));
+                assert!(is_due || has_several_workers, "{limit} told again so soon");
             }
             EventKind::Refused { count, .. } | EventKind::EcnAnomalies { count } => assert!(count > 0),
         }

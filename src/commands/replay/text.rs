@@ -53,6 +53,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::TableHigh { table, percent } => format!("table-high {} at {percent} %", table.name()),
         EventKind::TableLow { table, percent } => format!("table-low {} at {percent} %", table.name()),
         EventKind::EcnAnomalies { count } => format!("ecn-anomalies {count}"),
+        EventKind::LimitReached(limit) => format!("limit-reached {limit}"),
         EventKind::Refused { reason, count } => format!("refused {} {count}", reason.name()),
     };
     format!("{:>15} {what}\n", seconds(event.at))

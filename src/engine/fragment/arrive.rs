@@ -196,7 +196,9 @@ fn open(aftr: &mut Aftr, side: Side, key: Key, owner: u128, now: Instant) -> Res
         waiting: Vec::new(),
     };
     let id = aftr.fragments_mut(side).open(key, owner, datagram, now);
-    drop_evicted(aftr, side);
+    if let Some((piece, tunnel)) = drop_evicted(aftr, side) {
+        aftr.notice_limit(piece.bytes(), &tunnel, DropReason::V4FragMem, now);
+    }
     let id = id.ok_or(DropReason::V4FragMem)?;
     let wait = aftr.settings.config.nat.timers.fragment_min_timeout;
     // It is looked at again then, whether or not the first piece has come.
@@ -234,10 +236,14 @@ pub(super) fn refuse(aftr: &mut Aftr, side: Side, id: u32, reason: DropReason) {
     }
 }
 
-fn drop_evicted(aftr: &mut Aftr, side: Side) {
+/// Drops what was given up for others; gives one of these pieces, where it came from a B4.
+fn drop_evicted(aftr: &mut Aftr, side: Side) -> Option<(Packet, Tunnel)> {
+    let mut one = None;
     while let Some(datagram) = aftr.fragments_mut(side).pop_evicted() {
         aftr.counters.drop_held(DropReason::V4FragMem, datagram.waiting.len() as u64);
+        one = datagram.waiting.into_iter().find_map(|piece| Some((piece.packet, piece.tunnel?))).or(one);
     }
+    one
 }
 
 impl Aftr {

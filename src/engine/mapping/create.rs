@@ -226,7 +226,7 @@ impl Aftr {
     }
 }
 
-fn port_limit(quota: &PortQuota, protocol: Protocol) -> u32 {
+pub(in crate::engine) fn port_limit(quota: &PortQuota, protocol: Protocol) -> u32 {
     match protocol {
         Protocol::Tcp => quota.tcp,
         Protocol::Udp => quota.udp,

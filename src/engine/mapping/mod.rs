@@ -4,12 +4,14 @@
 mod layout;
 mod ports;
 mod pool;
+mod pairing;
 mod table;
 mod create;
 mod remove;
 mod statics;
 mod deterministic;
 
+pub(super) use create::port_limit;
 pub(super) use deterministic::nth_address;
 pub use deterministic::{own_range, own_range_subscriber};
 pub(super) use layout::{Layout, subscriber_index};

@@ -23,9 +23,9 @@ pub(in crate::engine) struct Address {
     /// Its pool; of a retired address, the last one.
     pool_id: u32,
     /// Subscribers paired with it.
-    subscribers: u32,
+    pub(super) subscribers: u32,
     /// Sets that may be granted, own ranges not among them.
-    free_sets: Vec<u32>,
+    pub(super) free_sets: Vec<u32>,
     /// Gives nothing new (RFC 6908 section 2.4).
     pub(in crate::engine) drained: bool,
     /// No longer in the configuration.
@@ -35,7 +35,7 @@ pub(in crate::engine) struct Address {
     /// Its port sets; none of another worker's.
     port_sets: Box<[PortSet]>,
     /// Its place in the group's list of addresses with the same load.
-    listed_at: Option<usize>,
+    pub(super) listed_at: Option<usize>,
 }
 
 /// A set of ports of one address.
@@ -76,10 +76,10 @@ impl PortSet {
 #[derive(Debug)]
 pub(in crate::engine) struct Group {
     pub(in crate::engine) pool_id: u32,
-    b4_prefixes: Vec<Ipv6Net>,
-    most_subscribers: u32,
+    pub(super) b4_prefixes: Vec<Ipv6Net>,
+    pub(super) most_subscribers: u32,
     /// Addresses that take another subscriber, by how many they have.
-    by_load: Vec<Vec<u32>>,
+    pub(super) by_load: Vec<Vec<u32>>,
     /// Sets that exist, and that are granted: for the thresholds.
     pub(in crate::engine) sets: u64,
     pub(in crate::engine) granted: u64,
@@ -203,83 +203,6 @@ impl Pool {
 
     pub(in crate::engine) fn pool_id(&self, address: u32) -> u32 {
         self.addresses[address as usize].pool_id
-    }
-
-    /// The address for a new subscriber: the least loaded of its pool, at random among equals
-    /// (RFC 6888 REQ-13).
-    pub(in crate::engine) fn least_loaded(&self, b4: Ipv6Addr, random: &mut Random) -> Option<u32> {
-        let group = self.group_for(b4)?;
-        let equals = self.groups[group].by_load.iter().find(|list| !list.is_empty())?;
-        Some(equals[random.below(equals.len() as u32) as usize])
-    }
-
-    /// The pool whose prefix is the longest that holds the B4; a pool without prefixes holds any.
-    fn group_for(&self, b4: Ipv6Addr) -> Option<usize> {
-        let length = |group: &Group| {
-            if group.b4_prefixes.is_empty() {
-                return Some(0);
-            }
-            group
-                .b4_prefixes
-                .iter()
-                .filter(|net| net.contains(&b4))
-                .map(|net| u16::from(net.prefix_len()) + 1)
-                .max()
-        };
-        let fits = self.groups.iter().enumerate().filter_map(|(at, group)| Some((length(group)?, at)));
-        // Several pools without prefixes are one: the emptiest of them serves.
-        fits.max_by_key(|&(length, at)| (length, std::cmp::Reverse(self.lightest(at)))).map(|(_, at)| at)
-    }
-
-    fn lightest(&self, group: usize) -> usize {
-        let by_load = &self.groups[group].by_load;
-        by_load.iter().position(|list| !list.is_empty()).unwrap_or(usize::MAX)
-    }
-
-    pub(in crate::engine) fn pair(&mut self, address: u32) {
-        self.change_load(address, |subscribers| subscribers + 1);
-    }
-
-    pub(in crate::engine) fn unpair(&mut self, address: u32) {
-        self.change_load(address, |subscribers| subscribers - 1);
-    }
-
-    fn change_load(&mut self, number: u32, change: impl Fn(u32) -> u32) {
-        self.unlist(number);
-        let address = &mut self.addresses[number as usize];
-        address.subscribers = change(address.subscribers);
-        self.list(number);
-    }
-
-    /// Enters an address where new subscribers look, when it takes one.
-    fn list(&mut self, number: u32) {
-        let address = &mut self.addresses[number as usize];
-        // The group of a retired address may be gone.
-        if address.retired {
-            return;
-        }
-        let group = &mut self.groups[address.group];
-        let takes_one =
-            !address.drained && !address.free_sets.is_empty() && address.subscribers < group.most_subscribers;
-        if !takes_one {
-            return;
-        }
-        let load = address.subscribers as usize;
-        if group.by_load.len() <= load {
-            group.by_load.resize_with(load + 1, Vec::new);
-        }
-        address.listed_at = Some(group.by_load[load].len());
-        group.by_load[load].push(number);
-    }
-
-    fn unlist(&mut self, number: u32) {
-        let address = &mut self.addresses[number as usize];
-        let Some(at) = address.listed_at.take() else { return };
-        let list = &mut self.groups[address.group].by_load[address.subscribers as usize];
-        list.swap_remove(at);
-        if let Some(&moved) = list.get(at) {
-            self.addresses[moved as usize].listed_at = Some(at);
-        }
     }
 
     /// A set of this address that may be granted, at random (RFC 6888 REQ-15).

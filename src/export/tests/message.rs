@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use netflow_parser::{NetflowPacket, NetflowParser};
 
 use super::*;
-use crate::engine::Instant;
+use crate::engine::{Instant, Limit, Protocol};
 use crate::export::decode;
 use crate::export::element::Element;
 use crate::export::instance::PoolFacts;
@@ -16,6 +16,20 @@ const NOW: Now = Now { monotonic: Instant::from_millis(5000), unix_millis: 1_793
 fn host(number: u32) -> Host {
     let b4 = Ipv6Addr::new(0x2001, 0xdb8, 0xb4, 0, 0, 0, (number >> 16) as u16, number as u16);
     Host { b4, internal: Ipv4Addr::new(10, 0, (number >> 8) as u8, number as u8) }
+}
+
+/// One of each.
+fn limits(host: Host, external: Ipv4Addr) -> [Limit; 7] {
+    let Host { b4, internal } = host;
+    [
+        Limit::Pool { pool_id: 7 },
+        Limit::Address { external, protocol: Protocol::Udp },
+        Limit::Sessions,
+        Limit::Mappings,
+        Limit::Subscribers,
+        Limit::Subscriber { b4, internal, most: 99 },
+        Limit::Fragments { b4, internal, most: 99 },
+    ]
 }
 
 /// One of everything, in changing order.
@@ -33,6 +47,11 @@ pub(crate) fn assorted(count: u32) -> Vec<Record> {
                 external_port: 1024 + number as u16 % 512,
                 pool_id: 7,
             },
+            2 if number.is_multiple_of(2) => {
+                let limit = limits(host(number), external)[number as usize / 14 % 7];
+                let most = if matches!(limit, Limit::Pool { .. } | Limit::Address { .. }) { 0 } else { 99 };
+                What::Limit { limit, most }
+            }
             2 => What::Threshold {
                 threshold: Threshold::ALL[number as usize / 7 % 4],
                 value: number,
@@ -97,8 +116,11 @@ fn what_is_written_is_read_back() {
 
 /// The other reader's names.
 const NAT_EVENTS: &[(u128, &str)] = &[
+    (3, "NatAddressesExhausted"),
     (8, "Nat44BibCreate"),
     (9, "Nat44BibDelete"),
+    (12, "NatPortsExhausted"),
+    (13, "QuotaExceeded"),
     (16, "PortBlockAllocation"),
     (17, "PortBlockDeAllocation"),
     (18, "ThresholdReached"),
@@ -204,6 +226,7 @@ fn a_name_is_of_any_length() {
         pools: vec![pool(1, 3), pool(2, 300)],
         most_subscribers: 0,
         most_mappings: 0,
+        most_sessions: 0,
     };
     let mut encoder = Encoder::new(Format::Ipfix, false, 1, 65_535);
     let [message] = encoder.pool_names(&instance, NOW).try_into().unwrap();
