@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aftr::attribution::query::{Archive, Question, Verdict};
 use aftr::attribution::wal::{WallClock, Writer, WriterOptions};
-use aftr::attribution::{Directory, Journal, Millis, Record};
+use aftr::attribution::{Directory, EndCause, Holding, Journal, Millis, Record};
 
 use crate::history::{History, mixed};
 
@@ -29,14 +29,7 @@ pub(crate) fn write(path: &Path, records: u64) -> String {
     let (_journal, recovered) = Journal::open(&directory, HostClock.now()).expect("a journal");
     let options = WriterOptions { queue: 1 << 17, ..WriterOptions::default() };
     let (writer, mut producers) = Writer::start(recovered.log, HostClock, options).expect("a thread");
-    let history = History::new(1_000_000);
-    let made: Vec<Record> = (0..1 << 16)
-        .map(|number| {
-            let holding = history.grant(number).holding;
-            let at = HostClock.now();
-            Record::Started { at, since: at, holding }
-        })
-        .collect();
+    let turns = Turns::new(records);
     let (begin, mut tickets) = (start(), std::collections::VecDeque::new());
     for number in 0..records {
         // Half of the queue waits at most: nothing is refused.
@@ -46,8 +39,7 @@ pub(crate) fn write(path: &Path, records: u64) -> String {
                 _ => std::thread::yield_now(),
             }
         }
-        let record = made[number as usize % made.len()];
-        tickets.push_back(producers[0].push(record).expect("room in the queue"));
+        tickets.push_back(producers[0].push(turns.record(number)).expect("room in the queue"));
     }
     while tickets.back().is_some_and(|&ticket| !producers[0].is_durable(ticket)) {
         std::thread::yield_now();
@@ -64,6 +56,38 @@ pub(crate) fn write(path: &Path, records: u64) -> String {
         health.syncs,
         took.as_secs_f64() * 1e3 / health.syncs as f64
     )
+}
+
+/// Grants that come and go, at an even rate in the last two hours; this many are held at a time.
+struct Turns {
+    begin: Millis,
+    records: u64,
+    holdings: Vec<Holding>,
+}
+
+impl Turns {
+    const HELD: u64 = 1 << 17;
+    const TIME: Millis = 7_200_000;
+
+    fn new(records: u64) -> Turns {
+        let history = History::new(1_000_000);
+        let holdings = (0..2 * Turns::HELD).map(|number| history.grant(number).holding).collect();
+        Turns { begin: HostClock.now() - Turns::TIME, records, holdings }
+    }
+
+    fn record(&self, number: u64) -> Record {
+        let time = |number: u64| self.begin + Turns::TIME * number / self.records;
+        let holding = |number: u64| self.holdings[number as usize % self.holdings.len()];
+        let at = time(number);
+        match number.checked_sub(2 * Turns::HELD + 1) {
+            Some(start) if number % 2 == 1 => {
+                let cause = EndCause::Idle;
+                Record::Ended { at, since: time(start), holding: holding(start / 2), cause }
+            }
+            _ if number % 2 == 1 => Record::Alive { at },
+            _ => Record::Started { at, since: at, holding: holding(number / 2) },
+        }
+    }
 }
 
 /// What a crash leaves is read, checked and closed. The lock of the writer before is held: another directory.

@@ -7,6 +7,7 @@
 //! ```
 
 mod segment;
+mod ahead;
 mod replay;
 mod log;
 mod recovery;

@@ -7,8 +7,10 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use super::segment::{SEGMENT_HEADER, SegmentHeader, decode_batch, follows, next_batch};
+use super::ahead::{Batch, Segment, read_ahead};
+use super::segment::{SEGMENT_HEADER, SegmentHeader, next_batch};
 use crate::attribution::digest::Digest;
 use crate::attribution::record::{GapCause, Millis, RECORD_SIZE, Record};
 
@@ -158,14 +160,21 @@ pub(crate) fn replay_until(
         visit,
         gap: None,
     };
-    for (at, file) in files.iter().enumerate() {
-        // What a segment holds from the first record of the next one on was never durable and written anew.
-        let end = files.get(at + 1).map(|next| next.first);
-        let is_wanted = until.is_none_or(|until| file.first < until.first);
-        if is_wanted && end.is_none_or(|end| end > from.sequence) {
-            reader.segment(file, end)?;
+    // What a segment holds from the first record of the next one on was never durable and written anew.
+    let ends = files.iter().skip(1).map(|next| Some(next.first)).chain([None]);
+    let is_wanted = |file: &SegmentFile, end: Option<u64>| {
+        until.is_none_or(|until| file.first < until.first) && end.is_none_or(|end| end > from.sequence)
+    };
+    let wanted: Vec<_> = files.iter().zip(ends).filter(|&(file, end)| is_wanted(file, end)).collect();
+    thread::scope(|scope| {
+        let segments = read_ahead(scope, wanted.iter().map(|(file, _)| file.path.clone()).collect())?;
+        for (&(file, end), segment) in wanted.iter().zip(segments) {
+            if let Some(segment) = segment? {
+                reader.segment(file, end, segment);
+            }
         }
-    }
+        io::Result::Ok(())
+    })?;
     reader.finish(until);
     Ok(reader.replay)
 }
@@ -178,42 +187,36 @@ struct Reader<V> {
 }
 
 impl<V: FnMut(u64, &Record)> Reader<V> {
-    fn segment(&mut self, file: &SegmentFile, end: Option<u64>) -> io::Result<()> {
-        let octets = match fs::read(&file.path) {
-            // It was sealed meanwhile; the caller sees by the catalogue that it has to begin again.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            octets => octets?,
-        };
-        let mut at = match SegmentHeader::decode(&octets) {
+    fn segment(&mut self, file: &SegmentFile, end: Option<u64>, mut segment: Segment) {
+        let length = segment.octets.len();
+        let mut at = match SegmentHeader::decode(&segment.octets) {
             Some(header) => {
                 self.header(file, header);
                 SEGMENT_HEADER
             }
-            None => self.broken(file, &octets, 0, end).unwrap_or(octets.len()),
+            None => self.broken(file, &segment.octets, 0, end).unwrap_or(length),
         };
-        while at < octets.len() {
-            let Some((batch, body)) = decode_batch(&octets[at..]) else {
-                match self.broken(file, &octets, at, end) {
+        while at < length {
+            let Some(batch) = segment.batch(at) else {
+                match self.broken(file, &segment.octets, at, end) {
                     Some(next) => at = next,
                     None => break,
                 }
                 continue;
             };
-            at += super::segment::BATCH_HEADER + body.len();
-            if end.is_some_and(|end| batch.first >= end) {
+            let header = batch.header;
+            at += header.octets();
+            if end.is_some_and(|end| header.first >= end) {
                 break;
             }
-            if batch.first + batch.count as u64 <= self.replay.next.sequence {
-                // Before the place where the caller wants to begin.
-                self.replay.next.chain = match self.replay.next.sequence {
-                    next if batch.first + batch.count as u64 == next => batch.chain,
-                    _ => self.replay.next.chain,
-                };
-                continue;
+            let (behind, next) = (header.first + header.count as u64, &mut self.replay.next);
+            if behind > next.sequence {
+                self.batch(file, &batch);
+            } else if behind == next.sequence {
+                // The place where the caller wants to begin.
+                next.chain = header.chain;
             }
-            self.batch(file, &batch, body);
         }
-        Ok(())
     }
 
     fn header(&mut self, file: &SegmentFile, header: SegmentHeader) {
@@ -242,12 +245,12 @@ impl<V: FnMut(u64, &Record)> Reader<V> {
         next
     }
 
-    fn batch(&mut self, file: &SegmentFile, batch: &super::segment::BatchHeader, body: &[u8]) {
-        let next = self.replay.next;
+    fn batch(&mut self, file: &SegmentFile, whole: &Batch<'_>) {
+        let (next, batch) = (self.replay.next, &whole.header);
         if batch.first > next.sequence {
             self.replay.faults.push(Fault::Missing { from: next.sequence, to: batch.first });
             self.gap.get_or_insert(GapCause::Missing);
-        } else if !follows(batch, next.chain, body) {
+        } else if !whole.follows(next.chain) {
             self.replay.faults.push(Fault::Chain { file: file.path.clone(), sequence: batch.first });
             self.gap.get_or_insert(GapCause::Checksum);
         }
@@ -256,7 +259,7 @@ impl<V: FnMut(u64, &Record)> Reader<V> {
             let lost = batch.first.saturating_sub(next.sequence).max(1);
             (self.visit)(0, &Record::Gap { from, to: batch.made.max(from), why, lost });
         }
-        for (sequence, octets) in (batch.first..).zip(body.as_chunks::<RECORD_SIZE>().0) {
+        for (sequence, octets) in (batch.first..).zip(whole.body.as_chunks::<RECORD_SIZE>().0) {
             if sequence >= next.sequence {
                 match Record::decode(octets) {
                     Some(record) => (self.visit)(sequence, &record),

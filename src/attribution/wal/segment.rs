@@ -41,6 +41,13 @@ pub(crate) struct BatchHeader {
     pub(crate) made: Millis,
 }
 
+impl BatchHeader {
+    /// Octets of the batch, this header's among them.
+    pub(crate) fn octets(&self) -> usize {
+        BATCH_HEADER + self.count * RECORD_SIZE
+    }
+}
+
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawSegment {
