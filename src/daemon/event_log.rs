@@ -18,13 +18,13 @@ const BATCH: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a worker puts events, and where [`read`] takes them from.
-pub(super) fn queue() -> (SyncSender<Event>, Receiver<Event>) {
+pub(super) fn queue() -> (SyncSender<Stamped>, Receiver<Stamped>) {
     sync_channel(WAITING)
 }
 
 /// Starts the collectors' sessions and the thread that logs and exports; it ends after the workers.
 pub(super) fn read(
-    events: Receiver<Event>,
+    events: Receiver<Stamped>,
     config: &Config,
     clock: Clock,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -32,19 +32,18 @@ pub(super) fn read(
     let exporter = Exporter::start(&config.export, instance, Arc::new(ExportClock(clock)))
         .map_err(|error| StartError::Refused("cannot export".into(), error))?;
     let builder = std::thread::Builder::new().name("aftr-events".into());
-    let thread = builder.spawn(move || run(&events, exporter, clock));
+    let thread = builder.spawn(move || run(&events, exporter));
     thread.map_err(|error| StartError::Refused("cannot start a thread".into(), error))
 }
 
-fn run(events: &Receiver<Event>, mut exporter: Exporter, clock: Clock) {
-    let mut stamped = Vec::with_capacity(BATCH);
+fn run(events: &Receiver<Stamped>, mut exporter: Exporter) {
+    let mut batch = Vec::with_capacity(BATCH);
     while let Ok(first) = events.recv() {
-        stamped.clear();
-        for event in std::iter::once(first).chain(events.try_iter().take(BATCH - 1)) {
-            log(event);
-            stamped.push(Stamped { unix_millis: clock.unix_millis(event.at), event });
-        }
-        exporter.offer(&stamped);
+        batch.clear();
+        batch.push(first);
+        batch.extend(events.try_iter().take(BATCH - 1));
+        batch.iter().for_each(|stamped| log(stamped.event));
+        exporter.offer(&batch);
     }
     exporter.stop(PATIENCE);
 }

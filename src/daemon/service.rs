@@ -17,14 +17,15 @@ use super::start_error::StartError;
 use super::wake::Wake;
 use super::workers::{NoAnswer, Plan, Workers};
 use crate::attribution::wal::Producer;
-use crate::engine::{Config, Event, MappingView, Owners, Seed, SubscriberView};
+use crate::engine::{Config, MappingView, Owners, Seed, SubscriberView};
+use crate::export::Stamped;
 
 /// How a daemon is started, besides its configuration.
 #[derive(Default)]
 pub struct Options {
     /// Where events go; without it they are thrown away. No worker ever waits for the reader: what
     /// does not fit is counted in [`Losses::events`].
-    pub events: Option<SyncSender<Event>>,
+    pub events: Option<SyncSender<Stamped>>,
     /// The text of the configuration, for the journal to keep.
     pub text: Option<String>,
     /// Give up every capability but `CAP_NET_ADMIN` once the devices are open: of this thread and of
@@ -113,7 +114,7 @@ impl Daemon {
         &self.config
     }
 
-    /// The clock that [`Snapshot::at`] and [`Event::at`] are read from.
+    /// The clock that [`Snapshot::at`] and `Event::at` are read from.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
