@@ -4,12 +4,15 @@
 //! | | |
 //! |---|---|
 //! | `run.rs` | the run, and how it is sent and received |
+//! | `journal.rs` | the same run in the journal, and what both must agree in |
 //! | `nfdump.rs`, `pmacct.rs`, `tshark.rs`, `fixbuf.rs` | one collector each |
 //! | `golden.rs` | the octets on the wire, which change only on purpose |
 //! | `faults.rs` | collectors that freeze, restart and are cut off |
 
 #[path = "collectors/run.rs"]
 mod run;
+#[path = "collectors/journal.rs"]
+mod journal;
 #[path = "collectors/nfdump.rs"]
 mod nfdump;
 #[path = "collectors/pmacct.rs"]

@@ -57,7 +57,7 @@ fn write_all(encoder: &mut Encoder, octets: &mut Vec<u8>) {
 /// The records of the run, as a collector of IPFIX gets them.
 fn recorded() -> Vec<Record> {
     let export = "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\nlog = 'mappings'\n";
-    records(&run::stream(export)).0
+    records(&run::stream(export, &run::events())).0
 }
 
 fn told_by(record: &Record) -> Option<Told> {
