@@ -101,6 +101,18 @@ impl Exporter {
         for event in events {
             self.ledger.enter(event, &mut self.all);
         }
+        self.tell();
+    }
+
+    /// The translator has ended, and with it everything that somebody held: whoever was told of a begin is told of
+    /// its end (RFC 8158 has one for each).
+    pub fn end_all(&mut self, unix_millis: u64) {
+        self.all.clear();
+        self.ledger.end_all(unix_millis, &mut self.all);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
         let Some(last) = self.all.last() else { return };
         let now = last.at;
         for target in &self.targets {

@@ -415,7 +415,7 @@ impl<L: Link> Session<L> {
             return;
         }
         self.reported = Some(now.monotonic);
-        if let Some(message) = self.form.status(about, now) {
+        for message in self.form.status(about, now) {
             unwritten.drain(..std::mem::take(written));
             unwritten.extend(message);
             add(&self.counters.messages, 1);
