@@ -198,7 +198,10 @@ impl Running {
                 })
             };
             let spool = target.spool.as_ref().map(open).transpose()?;
-            let session = Session::new(Tcp::new(target), target, form, spool, own_queue, own_counters);
+            let link = Tcp::new(target).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: tls: {error}", counters.name()))
+            })?;
+            let session = Session::new(link, target, form, spool, own_queue, own_counters);
             builder.spawn(move || run_session(session, &about, &waits))?
         } else {
             let datagrams = Datagrams::new(target, form, template_refresh, own_queue, own_counters);

@@ -257,7 +257,11 @@ impl<L: Link> Session<L> {
         if self.is_up() {
             add(&self.counters.breaks, 1);
         }
-        tracing::warn!(target = self.counters.name(), %error, "not connected: records wait");
+        if error.kind() == io::ErrorKind::InvalidData {
+            tracing::error!(target = self.counters.name(), %error, "not trusted: records wait");
+        } else {
+            tracing::warn!(target = self.counters.name(), %error, "not connected: records wait");
+        }
         self.state = State::Away;
         for batch in self.window.drain().collect::<Vec<_>>().into_iter().rev() {
             self.again.push_front(batch);
