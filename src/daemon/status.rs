@@ -44,7 +44,7 @@ impl Status {
             between_workers_lost = now.losses.between_workers,
             waiting_lost = now.losses.waiting,
             events_lost = now.losses.events + now.counters.events_lost,
-            journal = journal.map(|journal| health(&journal)),
+            journal = journal.map(|journal| tracing::field::display(health(&journal))),
             "status"
         );
         collectors.iter().for_each(report_collector);

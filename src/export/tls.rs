@@ -45,6 +45,14 @@ impl Credentials {
     }
 }
 
+fn closed_in_handshake(error: io::Error) -> io::Error {
+    if error.kind() != ErrorKind::UnexpectedEof {
+        return error;
+    }
+    let why = "TLS: closed in the handshake: it speaks no TLS at this port, or refuses our certificate";
+    io::Error::new(ErrorKind::InvalidData, why)
+}
+
 fn read_config(files: &Tls) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&files.ca_file)? {
@@ -90,14 +98,7 @@ impl Session {
     pub(super) fn is_trusted(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
         while self.connection.is_handshaking() {
             self.put(socket)?;
-            let is_over = |error: io::Error| match error.kind() {
-                ErrorKind::UnexpectedEof => io::Error::new(
-                    ErrorKind::InvalidData,
-                    "TLS: closed in the handshake: it speaks no TLS at this port, or refuses our certificate",
-                ),
-                _ => error,
-            };
-            if self.connection.wants_write() || !self.get(socket).map_err(is_over)? {
+            if self.connection.wants_write() || !self.get(socket).map_err(closed_in_handshake)? {
                 return Ok(false);
             }
         }
@@ -188,6 +189,7 @@ impl Session {
     /// What is wrong, and what to do about it.
     fn cure(&self, error: &rustls::Error) -> String {
         let name = &self.name;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "of the rest rustls itself says enough")]
         let cure = match error {
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

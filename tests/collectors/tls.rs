@@ -29,7 +29,7 @@ impl OpenSsl {
     /// It asks for a certificate that the CA signed.
     fn start(name: &str, port: u16, ca: &str, more: &[&str]) -> OpenSsl {
         let told = run::folder(name).join("told");
-        let mut child = Command::new("openssl")
+        let child = Command::new("openssl")
             .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-Verify", "2"])
             .args(["-verify_return_error", "-cert"])
             .arg(file("collector.pem"))
@@ -44,16 +44,13 @@ impl OpenSsl {
             .stderr(Stdio::null())
             .spawn()
             .expect("openssl");
-        for _ in 0..200 {
+        let openssl = OpenSsl { child, told };
+        wait("openssl to listen", || {
             let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
             // State 0A: it listens.
-            if sockets.contains(&format!("0100007F:{port:04X} 00000000:0000 0A")) {
-                return OpenSsl { child, told };
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        let _ = child.kill();
-        panic!("openssl does not listen to port {port}");
+            sockets.contains(&format!("0100007F:{port:04X} 00000000:0000 0A"))
+        });
+        openssl
     }
 
     fn told(&self) -> Vec<u8> {
