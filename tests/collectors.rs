@@ -4,12 +4,16 @@
 //! | | |
 //! |---|---|
 //! | `run.rs` | the run, and how it is sent and received |
+//! | `journal.rs` | the same run in the journal, and what both must agree in |
 //! | `nfdump.rs`, `pmacct.rs`, `tshark.rs`, `fixbuf.rs` | one collector each |
+//! | `tls.rs` | OpenSSL as a collector |
 //! | `golden.rs` | the octets on the wire, which change only on purpose |
 //! | `faults.rs` | collectors that freeze, restart and are cut off |
 
 #[path = "collectors/run.rs"]
 mod run;
+#[path = "collectors/journal.rs"]
+mod journal;
 #[path = "collectors/nfdump.rs"]
 mod nfdump;
 #[path = "collectors/pmacct.rs"]
@@ -18,6 +22,8 @@ mod pmacct;
 mod tshark;
 #[path = "collectors/fixbuf.rs"]
 mod fixbuf;
+#[path = "collectors/tls.rs"]
+mod tls;
 #[path = "collectors/golden.rs"]
 mod golden;
 #[path = "collectors/faults.rs"]

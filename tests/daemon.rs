@@ -153,6 +153,59 @@ fn it_starts_reloads_and_stops_as_it_is_told() {
     assert_ends(&output, 0, &["reloaded", "only a restart changes softwire.aftr-ipv6-addr", "stopped"]);
 }
 
+/// IPX-8, IPX-9, RFC 7011 section 4: after privileges were given up, in the namespace of the daemon.
+#[test]
+fn a_collector_by_tls_hears_of_a_reload_and_is_in_the_status() {
+    if !namespaces_work("a_collector_by_tls_hears_of_a_reload_and_is_in_the_status") {
+        return;
+    }
+    let tls = |name: &str| format!("{}/tests/collectors/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let journal = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("daemon-journal");
+    let config = format!(
+        "{CONFIG}[journal]\ndirectory = '{}'\n[[ipfix.collector]]\naddress = '127.0.0.1'\nreconnect-interval = 1\n\
+         tls = {{ ca-file = '{}', certificate-file = '{}', key-file = '{}' }}\n",
+        journal.display(),
+        tls("ca.pem"),
+        tls("aftr.pem"),
+        tls("aftr.key")
+    );
+    let file = file("tls", &config);
+    let up = ["sh", "-c", "ip link set lo up && exec \"$@\"", "sh", AFTR];
+    let mut daemon = Daemon::start_with("tls", &up, &file);
+    daemon.expect("READY=1");
+    let [ca, certificate, key] = ["ca.pem", "collector.pem", "collector.key"].map(tls);
+    let (pid, told) = (daemon.child.id().to_string(), journal.with_extension("told"));
+    let server = ["openssl", "s_server", "-quiet", "-accept", "4740", "-Verify", "2", "-verify_return_error"];
+    let openssl = Command::new("nsenter")
+        .args(["--preserve-credentials", "--user", "--net", "--target", &pid, "--"])
+        .args(server)
+        .args(["-CAfile", &ca, "-cert", &certificate, "-key", &key])
+        .stdin(Stdio::piped())
+        .stdout(fs::File::create(&told).unwrap())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut openssl = openssl.unwrap();
+    let hears = |name: &str| {
+        let has = || fs::read(&told).unwrap().windows(name.len()).any(|octets| octets == name.as_bytes());
+        let heard = (0..400).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            has()
+        });
+        assert!(heard, "the collector was not told of {name}");
+    };
+    hears("198.51.100.0/28");
+    fs::write(&file, config.replace("198.51.100.0/28", "198.51.100.0/28\", \"203.0.113.7")).unwrap();
+    daemon.signal("HUP");
+    daemon.expect("STATUS=translating; reloaded");
+    hears("198.51.100.0/28,203.0.113.7/32");
+    daemon.signal("TERM");
+    let output = daemon.wait();
+    let _ = openssl.kill();
+    openssl.wait().unwrap();
+    let status = ["journal=durable ", ", waiting 0, lost 0, ", "collector", "ipfix 127.0.0.1:4740", "lost=0"];
+    assert_ends(&output, 0, &status);
+}
+
 /// The configuration with two interfaces instead of the tun.
 fn packet_config() -> String {
     let dataplane = "device = \"packet\"\ninterfaces = { b4 = \"access\", internet = \"outside\" }\n";

@@ -8,12 +8,14 @@ use toml::de::DeValue;
 use crate::reader::{Table, Value, Wrong, string};
 use crate::target::{Target, TargetDefaults, Transport, refuse_shared_spools};
 
-/// Well-known ports: RFC 7011 section 10.3.4, RFC 5426 section 3.3, RFC 6587 (IANA `syslog-conn`), and the one
-/// that nfcapd listens to.
+/// Well-known ports: RFC 7011 sections 10.3.4 and 11.1, RFC 5426 section 3.3, RFC 6587 (IANA `syslog-conn`), RFC 5425
+/// section 4.1, and the one that nfcapd listens to.
 const IPFIX_PORT: u16 = 4739;
+const IPFIX_TLS_PORT: u16 = 4740;
 const NETFLOW_PORT: u16 = 9995;
 const SYSLOG_UDP_PORT: u16 = 514;
 const SYSLOG_TCP_PORT: u16 = 601;
+const SYSLOG_TLS_PORT: u16 = 6514;
 /// Most seconds between two copies of the templates: a day.
 const MOST_REFRESH: u32 = 86_400;
 
@@ -123,7 +125,7 @@ impl Collector {
             _ => Transport::Udp,
         };
         let port = if format == Format::NetflowV9 { NETFLOW_PORT } else { IPFIX_PORT };
-        let defaults = TargetDefaults { transport, port_tcp: port, port_udp: port };
+        let defaults = TargetDefaults { transport, port_tcp: port, port_tls: IPFIX_TLS_PORT, port_udp: port };
         let target = Target::read(&mut table, &defaults);
         let nel = table.choice("compat", COMPATS).unwrap_or(preset == Preset::Nfdump);
         let template_refresh = table.number("template-refresh", 1..=MOST_REFRESH, 60);
@@ -147,6 +149,7 @@ impl Receiver {
         let defaults = TargetDefaults {
             transport: Transport::Tcp,
             port_tcp: SYSLOG_TCP_PORT,
+            port_tls: SYSLOG_TLS_PORT,
             port_udp: SYSLOG_UDP_PORT,
         };
         let target = Target::read(&mut table, &defaults);
@@ -204,10 +207,10 @@ pub(crate) fn advice(export: &Export, advice: &mut Vec<String>) {
                 target.queue_octets >> 20
             ));
         }
-        if is_away(address) {
+        if is_away(address) && target.tls.is_none() {
             advice.push(format!(
-                "records to {address} are not encrypted and name subscribers: keep them on a management network, \
-                 or send them to a TLS proxy on this machine (RFC 8158 section 7)"
+                "records to {address} are not encrypted and name subscribers: give it tls (RFC 8158 section 7), or \
+                 keep them on a management network"
             ));
         }
     }

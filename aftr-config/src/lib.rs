@@ -22,6 +22,7 @@ mod dataplane;
 mod workers;
 mod export;
 mod target;
+mod tls;
 mod journal;
 // What holds between sections, and what follows from them.
 mod checks;
@@ -51,6 +52,7 @@ pub use protocol::{PerProtocol, Protocol};
 pub use softwire::{DfPolicy, Dscp, Ecn, FlowLabel, MssClamping, Softwire};
 pub use target::{Log, Spool, Target, Transport};
 pub use timers::{PerPortTimeout, Timers};
+pub use tls::Tls;
 pub use workers::worker_of_address;
 
 use reader::Table;

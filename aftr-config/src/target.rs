@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use crate::reader::{Table, Value, Wrong, string};
 use crate::report::Report;
+use crate::tls::{Tls, read_tls};
 
 /// MiB: of a queue, and of a spool.
 const MOST_MEMORY: u32 = 65_536;
@@ -37,6 +38,8 @@ pub struct Target {
     pub resend_octets: u64,
     /// `spool`: none means that what does not fit in memory is lost; TCP only.
     pub spool: Option<Spool>,
+    /// `tls`: none means clear text; TCP only.
+    pub tls: Option<Tls>,
 }
 
 /// `spool`
@@ -71,19 +74,22 @@ pub enum Log {
 pub(crate) struct TargetDefaults {
     pub(crate) transport: Transport,
     pub(crate) port_tcp: u16,
+    pub(crate) port_tls: u16,
     pub(crate) port_udp: u16,
 }
 
 const TRANSPORTS: &[(&str, Transport)] = &[("tcp", Transport::Tcp), ("udp", Transport::Udp)];
 const LOGS: &[(&str, Log)] = &[("port-sets", Log::PortSets), ("mappings", Log::Mappings)];
 /// Keys without a use where nothing is ever known to be lost.
-const TCP_KEYS: &[&str] = &["reconnect-interval", "resend-mib", "spool"];
+const TCP_KEYS: &[&str] = &["reconnect-interval", "resend-mib", "spool", "tls"];
 
 impl Target {
     pub(crate) fn read(table: &mut Table<'_>, defaults: &TargetDefaults) -> Option<Target> {
         let address = table.required("address", "write the address of the collector, as \"192.0.2.1\"");
         let transport = table.choice("transport", TRANSPORTS).unwrap_or(defaults.transport);
+        let tls = read_tls(table);
         let port = match transport {
+            Transport::Tcp if tls.is_some() => defaults.port_tls,
             Transport::Tcp => defaults.port_tcp,
             Transport::Udp => defaults.port_udp,
         };
@@ -101,6 +107,7 @@ impl Target {
             reconnect_interval: table.number("reconnect-interval", 1..=3600, 60),
             resend_octets: mebibytes(table.number("resend-mib", 0..=MOST_MEMORY, 8)),
             spool: read_spool(table),
+            tls,
         };
         if transport == Transport::Udp {
             for key in TCP_KEYS.iter().filter(|key| table.has(key)) {
@@ -130,7 +137,7 @@ fn read_spool(table: &mut Table<'_>) -> Option<Spool> {
     if is_there {
         spool.require("directory", CURE);
     }
-    let directory: Option<Directory> = spool.optional("directory");
+    let directory: Option<AbsolutePath> = spool.optional("directory");
     let most_octets = u64::from(spool.number::<u32>("most-mib", 1..=MOST_DISK, 20_480)) << 20;
     let most_hours = spool.number("most-hours", 1..=8760, 24);
     spool.finish();
@@ -152,14 +159,14 @@ pub(crate) fn refuse_shared_spools(report: &Report<'_>, lists: &[(String, Vec<Op
     }
 }
 
-struct Directory(PathBuf);
+pub(crate) struct AbsolutePath(pub(crate) PathBuf);
 
-impl Value for Directory {
-    fn read(value: &DeValue<'_>) -> Result<Directory, Wrong> {
+impl Value for AbsolutePath {
+    fn read(value: &DeValue<'_>) -> Result<AbsolutePath, Wrong> {
         const WHAT: &str = "a path that begins with /";
         let path = PathBuf::from(string(value, WHAT)?);
         if path.is_absolute() {
-            Ok(Directory(path))
+            Ok(AbsolutePath(path))
         } else {
             Err(Wrong::new("is relative", format!("write {WHAT}")))
         }

@@ -43,6 +43,40 @@ fn main() {
         println!("| {name} | {per_second:.0} | {octets:.1} | {lost} |");
         assert_eq!(lost, 0, "records were lost");
     }
+    let mut figures: Vec<f64> = (0..rounds).map(|_| spool(told)).collect();
+    figures.sort_by(f64::total_cmp);
+    println!("\n| nobody listens | records a second |\n|---|---|");
+    println!("| port sets, into the spool | {:.0} |", figures[figures.len() / 2]);
+}
+
+/// Records a second onto the disk, while the collector is away: below `target/`, or where `SPOOL` says.
+fn spool(count: usize) -> f64 {
+    let folder =
+        std::env::var("SPOOL").unwrap_or_else(|_| concat!(env!("CARGO_TARGET_TMPDIR"), "/spool").into());
+    let _ = std::fs::remove_dir_all(&folder);
+    let away = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let config = config(&format!(
+        "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {away}\nspool = {{ directory = '{folder}' }}\n"
+    ));
+    let instance = Instance::of(&config, "aftr.example.net");
+    let mut exporter =
+        Exporter::start(&config.export, instance, Arc::new(Real(instant()))).expect("an exporter");
+    let counters = exporter.counters();
+    let half = config.export.targets().next().expect("a target").queue_octets / 2;
+    let events: Vec<Stamped> = (0..65_536).map(|number| event(number, false)).collect();
+    let begin = instant();
+    for chunk in events.chunks(OFFER).cycle().take(count / OFFER) {
+        exporter.offer(chunk);
+        while counters.status()[0].queued_octets > half {
+            std::thread::yield_now();
+        }
+    }
+    let status = exporter.stop(Duration::from_secs(60)).status().remove(0);
+    let seconds = begin.elapsed().as_secs_f64();
+    assert_eq!((status.sent, status.queued, status.loss.total()), (0, 0, 0));
+    assert!(status.spool_octets > 49 * (count / OFFER * OFFER) as u64);
+    let _ = std::fs::remove_dir_all(&folder);
+    (count / OFFER * OFFER) as f64 / seconds
 }
 
 type Write = fn(&[Record], &mut Vec<u8>) -> usize;

@@ -29,9 +29,9 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn wall(&self, at: Instant) -> SystemTime {
-        let now = self.now();
-        let ahead = at - now;
-        SystemTime::now() - (now - at) + ahead
+        // Both clocks whole: where one is cut to milliseconds, the same `at` comes out at one or at the next.
+        let origin = SystemTime::now() - self.origin.elapsed();
+        origin + Duration::from_millis(at.millis())
     }
 
     /// The wall clock's time at `at`, in milliseconds since 1970 (UTC).
@@ -58,5 +58,18 @@ mod tests {
         let (earlier, later) = (clock.now(), clock.now() + Duration::from_secs(60));
         let between = clock.wall(later).duration_since(clock.wall(earlier)).unwrap();
         assert!((59..=61).contains(&between.as_secs()), "{between:?}");
+    }
+
+    #[test]
+    fn an_instant_keeps_its_wall_time() {
+        let clock = Clock::start();
+        let at = clock.now() + Duration::from_secs(5);
+        let walls: Vec<SystemTime> = (0..1000).map(|_| clock.wall(at)).collect();
+        // Not all: a thread may be put aside between its two looks, and the wall clock may be slewed.
+        let close = walls.iter().filter(|wall| {
+            let (one, other) = (wall.duration_since(walls[0]), walls[0].duration_since(**wall));
+            one.or(other).unwrap_or_default() < Duration::from_micros(100)
+        });
+        assert!(close.count() > 900);
     }
 }

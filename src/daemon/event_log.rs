@@ -1,55 +1,102 @@
 //! The engine's events outside the journal: as log lines, and to whoever is told by IPFIX or syslog.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::clock::Clock;
 use super::start_error::StartError;
 use crate::engine::{Config, Event, EventKind};
-use crate::export::{self, Exporter, Instance, Now, Stamped};
+use crate::export::{self, ExportCounters, Exporter, Instance, Now, Stamped};
 
 /// Events that may wait for this reader (IPX-40).
 const WAITING: usize = 1 << 16;
 /// Events that are handed on at once.
 const BATCH: usize = 1024;
+/// A changed configuration is heard of within this time.
+const LOOK: Duration = Duration::from_millis(200);
 /// Collectors have this long to take the rest at the end; spools keep what is left.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where a worker puts events, and where [`read`] takes them from.
-pub(super) fn queue() -> (SyncSender<Event>, Receiver<Event>) {
-    sync_channel(WAITING)
+/// The thread that reads events, and the collectors' sessions. It ends after the workers: dropping this waits for that.
+pub(super) struct EventLog {
+    events: Option<SyncSender<Stamped>>,
+    instances: Sender<Instance>,
+    counters: ExportCounters,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the collectors' sessions and the thread that logs and exports; it ends after the workers.
-pub(super) fn read(
-    events: Receiver<Event>,
-    config: &Config,
-    clock: Clock,
-) -> Result<JoinHandle<()>, StartError> {
-    let instance = Instance::of(config, &host_name());
-    let exporter = Exporter::start(&config.export, instance, Arc::new(ExportClock(clock)))
-        .map_err(|error| StartError::Refused("cannot export".into(), error))?;
-    let builder = std::thread::Builder::new().name("aftr-events".into());
-    let thread = builder.spawn(move || run(&events, exporter, clock));
-    thread.map_err(|error| StartError::Refused("cannot start a thread".into(), error))
-}
-
-fn run(events: &Receiver<Event>, mut exporter: Exporter, clock: Clock) {
-    let mut stamped = Vec::with_capacity(BATCH);
-    while let Ok(first) = events.recv() {
-        stamped.clear();
-        for event in std::iter::once(first).chain(events.try_iter().take(BATCH - 1)) {
-            log(event);
-            stamped.push(Stamped { unix_millis: clock.unix_millis(event.at), event });
-        }
-        exporter.offer(&stamped);
+impl EventLog {
+    /// Starts them, in the network namespace of the calling thread.
+    pub(super) fn start(config: &Config, clock: Clock) -> Result<EventLog, StartError> {
+        let clock = ExportClock(clock);
+        let exporter = Exporter::start(&config.export, instance(config), Arc::new(clock))
+            .map_err(|error| StartError::Refused("cannot export".into(), error))?;
+        let counters = exporter.counters();
+        let (events, received) = sync_channel(WAITING);
+        let (instances, changed) = channel();
+        let builder = std::thread::Builder::new().name("aftr-events".into());
+        let thread = builder
+            .spawn(move || run(&received, &changed, exporter, clock))
+            .map_err(|error| StartError::Refused("cannot start a thread".into(), error))?;
+        Ok(EventLog { events: Some(events), instances, counters, thread: Some(thread) })
     }
+
+    /// Where a worker puts events.
+    pub(super) fn events(&self) -> Option<SyncSender<Stamped>> {
+        self.events.clone()
+    }
+
+    /// What became of the records of each collector, also after the end.
+    pub(super) fn counters(&self) -> ExportCounters {
+        self.counters.clone()
+    }
+
+    /// Another configuration is in force, with the same collectors.
+    pub(super) fn reconfigure(&self, config: &Config) {
+        // The thread lives as long as this.
+        let _ = self.instances.send(instance(config));
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        self.events = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    events: &Receiver<Stamped>,
+    instances: &Receiver<Instance>,
+    mut exporter: Exporter,
+    clock: ExportClock,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let first = events.recv_timeout(LOOK);
+        if let Some(instance) = instances.try_iter().last() {
+            exporter.set_instance(instance);
+        }
+        match first {
+            Ok(first) => batch.push(first),
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        batch.extend(events.try_iter().take(BATCH - 1));
+        batch.iter().for_each(|stamped| log(stamped.event));
+        exporter.offer(&batch);
+        batch.clear();
+    }
+    exporter.end_all(export::Clock::now(&clock).unix_millis);
     exporter.stop(PATIENCE);
 }
 
 /// The daemon's clock, as the exporter wants it.
+#[derive(Clone, Copy)]
 struct ExportClock(Clock);
 
 impl export::Clock for ExportClock {
@@ -59,8 +106,8 @@ impl export::Clock for ExportClock {
     }
 }
 
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+fn instance(config: &Config) -> Instance {
+    Instance::of(config, &rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// What happens all the time is for debugging. What an operator must know is a warning; the engine

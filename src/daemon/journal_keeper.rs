@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::start_error::StartError;
-use crate::attribution::wal::{Block, Producer, Recovered, WallClock, Writer, WriterOptions};
+use crate::attribution::wal::{Block, Health, Producer, Recovered, WallClock, Writer, WriterOptions};
 use crate::attribution::{ClockWatch, Directory, Journal, Millis, Record};
 
 /// Between two looks at the clocks (TIM-2).
@@ -60,6 +60,11 @@ impl JournalKeeper {
         let thread = builder.spawn(move || keeper.run(&changed)).map_err(refused)?;
         let (writer, texts, thread) = (Some(writer), Some(texts), Some(thread));
         Ok((JournalKeeper { quarantine, writer, texts, thread }, producers))
+    }
+
+    /// How the writer does.
+    pub(super) fn health(&self) -> Option<Health> {
+        self.writer.as_ref().map(Writer::health)
     }
 
     /// A changed configuration is in force; this is its text.

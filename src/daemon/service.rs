@@ -3,28 +3,29 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use ipnet::Ipv6Net;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::clock::Clock;
 use super::data_plane::DataPlane;
+use super::event_log::EventLog;
 use super::journal_keeper::JournalKeeper;
 use super::privileges;
 use super::request::{Request, Snapshot};
 use super::start_error::StartError;
 use super::wake::Wake;
 use super::workers::{NoAnswer, Plan, Workers};
-use crate::attribution::wal::Producer;
-use crate::engine::{Config, Event, MappingView, Owners, Seed, SubscriberView};
+use crate::attribution::wal::{Health, Producer};
+use crate::engine::{Config, MappingView, Owners, Seed, SubscriberView};
+use crate::export::ExportCounters;
 
 /// How a daemon is started, besides its configuration.
 #[derive(Default)]
 pub struct Options {
-    /// Where events go; without it they are thrown away. No worker ever waits for the reader: what
-    /// does not fit is counted in [`Losses::events`].
-    pub events: Option<SyncSender<Event>>,
+    /// Log events, and tell the collectors of the configuration; else they are thrown away. No worker ever waits
+    /// for that: what does not fit is counted in [`super::Losses::events`].
+    pub tells_events: bool,
     /// The text of the configuration, for the journal to keep.
     pub text: Option<String>,
     /// Give up every capability but `CAP_NET_ADMIN` once the devices are open: of this thread and of
@@ -41,6 +42,8 @@ pub struct Daemon {
     workers: Workers,
     /// Closed after the workers.
     journal: Option<JournalKeeper>,
+    /// Ends after the workers, too.
+    events: Option<EventLog>,
 }
 
 /// Why a changed configuration was not taken over; nothing has changed then.
@@ -87,17 +90,19 @@ impl Daemon {
         let wakes = (0..config.dataplane.workers).map(|_| Wake::new()).collect::<io::Result<Vec<Wake>>>();
         let wakes = wakes.map_err(|error| StartError::Refused("no eventfd".into(), error))?;
         host.start(&wakes, clock)?;
+        // Threads inherit capabilities, so this one comes after they were dropped.
+        let events = options.tells_events.then(|| EventLog::start(&config, clock)).transpose()?;
         let plan = Plan {
             config: &config,
             owners: &owners,
             seeds: &seeds,
             wakes: &wakes,
             clock,
-            events: options.events,
+            events: events.as_ref().and_then(EventLog::events),
             quarantine: journal.as_ref().map_or(&[], |journal| &journal.quarantine),
         };
         let workers = Workers::start(devices, producers, &plan)?;
-        Ok(Daemon { host, config, owners, clock, workers, journal })
+        Ok(Daemon { host, config, owners, clock, workers, journal, events })
     }
 
     /// Has the journal keep the text of the configuration in force.
@@ -107,13 +112,25 @@ impl Daemon {
         }
     }
 
+    /// How the journal does, if there is one.
+    #[must_use]
+    pub fn journal_health(&self) -> Option<Health> {
+        self.journal.as_ref().and_then(JournalKeeper::health)
+    }
+
+    /// What became of the records of each collector; they can still be read when the daemon has stopped.
+    #[must_use]
+    pub fn export_counters(&self) -> Option<ExportCounters> {
+        self.events.as_ref().map(EventLog::counters)
+    }
+
     /// The configuration in force.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The clock that [`Snapshot::at`] and [`Event::at`] are read from.
+    /// The clock that [`Snapshot::at`] and `Event::at` are read from.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
@@ -173,6 +190,9 @@ impl Daemon {
         let refusal = match answers.map(|answers| answers.into_iter().collect::<Result<(), _>>()) {
             Ok(Ok(())) => {
                 self.host.shrink(&config);
+                if let Some(events) = &self.events {
+                    events.reconfigure(&config);
+                }
                 self.config = config;
                 return Ok(());
             }

@@ -1,9 +1,11 @@
-//! The line that tells each minute how things are.
+//! The lines that tell each minute how things are: one of the whole, and one of each collector.
 
 use std::fmt::Write;
 
 use super::request::Snapshot;
+use crate::attribution::wal::Health;
 use crate::engine::{Counters, DropReason};
+use crate::export::TargetStatus;
 use crate::io::DeviceCounters;
 
 /// Remembers the last snapshot, so that it can tell rates.
@@ -21,7 +23,12 @@ pub(super) struct Interval {
 
 impl Status {
     /// Logs `now`, and gives the short form for the service manager.
-    pub(super) fn report(&mut self, now: Snapshot) -> String {
+    pub(super) fn report(
+        &mut self,
+        now: Snapshot,
+        journal: Option<Health>,
+        collectors: &[TargetStatus],
+    ) -> String {
         let interval = self.since_last(&now);
         let gauges = now.gauges;
         tracing::info!(
@@ -37,8 +44,10 @@ impl Status {
             between_workers_lost = now.losses.between_workers,
             waiting_lost = now.losses.waiting,
             events_lost = now.losses.events + now.counters.events_lost,
+            journal = journal.map(|journal| tracing::field::display(health(&journal))),
             "status"
         );
+        collectors.iter().for_each(report_collector);
         self.last = Some(now);
         format!(
             "{} subscribers, {} mappings, {} packets/s",
@@ -54,6 +63,33 @@ impl Status {
         let packets = arrived(&now.counters) - arrived(before);
         Interval { packets_per_second: packets * 1000 / millis, drops: drops(before, &now.counters) }
     }
+}
+
+/// Of the journal, as [`Health`] has it; the alarm stands first.
+fn health(journal: &Health) -> String {
+    let Health { durable, pending, lost, syncs, write_errors, is_failing } = *journal;
+    let alarm = if is_failing { "FAILING, " } else { "" };
+    format!(
+        "{alarm}durable {durable}, waiting {pending}, lost {lost}, syncs {syncs}, write_errors {write_errors}"
+    )
+}
+
+/// What became of a collector's records since the start, and of its session now.
+fn report_collector(one: &TargetStatus) {
+    tracing::info!(
+        target = one.name,
+        connected = one.is_connected,
+        sent = one.sent,
+        resent = one.resent,
+        octets = one.octets,
+        queued = one.queued,
+        spool_octets = one.spool_octets,
+        spool_failing = one.is_spool_failing,
+        lost = one.loss.total(),
+        breaks = one.breaks,
+        refused = one.refused,
+        "collector"
+    );
 }
 
 /// What the device lost since the start, by reason.
@@ -121,12 +157,20 @@ mod tests {
         };
         let (first, second, third) = (at(10, 0, 50), at(20, 10, 20), at(30, 0, 0));
         let mut status = Status::default();
-        assert_eq!(status.report(first), "0 subscribers, 0 mappings, 5 packets/s");
+        assert_eq!(status.report(first, None, &[]), "0 subscribers, 0 mappings, 5 packets/s");
         let interval = status.since_last(&second);
         assert_eq!(interval.packets_per_second, 3);
         assert_eq!(interval.drops, "drop.x4.short 20, drop.v6.short 10");
-        status.report(second);
+        status.report(second, None, &[]);
         assert_eq!(status.since_last(&third).drops, "none");
+    }
+
+    #[test]
+    fn the_journal_is_told_of_with_its_alarm_first() {
+        let well = Health { durable: 7, pending: 1, lost: 0, syncs: 3, write_errors: 0, is_failing: false };
+        assert_eq!(health(&well), "durable 7, waiting 1, lost 0, syncs 3, write_errors 0");
+        let ill = Health { is_failing: true, lost: 2, write_errors: 9, ..well };
+        assert_eq!(health(&ill), "FAILING, durable 7, waiting 1, lost 2, syncs 3, write_errors 9");
     }
 
     #[test]

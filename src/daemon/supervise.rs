@@ -13,13 +13,13 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::event_log;
 use super::load::load_with_text;
 use super::privileges;
 use super::service::{Daemon, Options};
 use super::service_manager;
 use super::status::Status;
 use crate::engine::Config;
+use crate::export::{ExportCounters, TargetStatus};
 
 /// Between two status lines.
 const STATUS_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,11 +33,8 @@ pub fn supervise(path: &Path, config: Config, text: String) -> anyhow::Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Signals are caught before there is anything to clean up.
     let mut notices = runtime.block_on(async { Notices::new() })?;
-    let (sender, events) = event_log::queue();
-    let options = Options { events: Some(sender), drop_privileges: true, text: Some(text) };
+    let options = Options { tells_events: true, drop_privileges: true, text: Some(text) };
     let daemon = Daemon::start(config, options)?;
-    // Threads inherit capabilities, so this one comes after they were dropped.
-    let reader = event_log::read(events, daemon.config(), daemon.clock())?;
     tracing::info!(
         version = %env!("CARGO_PKG_VERSION"),
         configuration = %path.display(),
@@ -45,10 +42,7 @@ pub fn supervise(path: &Path, config: Config, text: String) -> anyhow::Result<()
         "aftr runs"
     );
     service_manager::ready("translating");
-    let outcome = attend(&runtime, &mut notices, daemon, path);
-    // It ends when the workers have: what they said last is still exported.
-    let _ = reader.join();
-    outcome
+    attend(&runtime, &mut notices, daemon, path)
 }
 
 /// Does what each notice asks for. Only the waiting is asynchronous: netlink has a runtime of its own.
@@ -59,7 +53,9 @@ fn attend(runtime: &Runtime, notices: &mut Notices, mut daemon: Daemon, path: &P
             Notice::Stop(signal) => {
                 tracing::info!(%signal, "stopping");
                 service_manager::stopping();
-                status.report(daemon.stop().context("the worker ended by itself")?);
+                let (journal, collectors) = (daemon.journal_health(), daemon.export_counters());
+                let last = daemon.stop().context("the worker ended by itself")?;
+                status.report(last, journal, &told(collectors));
                 tracing::info!("stopped");
                 return Ok(());
             }
@@ -69,7 +65,10 @@ fn attend(runtime: &Runtime, notices: &mut Notices, mut daemon: Daemon, path: &P
                 service_manager::ready(outcome);
             }
             Notice::Status => match daemon.snapshot() {
-                Ok(snapshot) => service_manager::status(&status.report(snapshot)),
+                Ok(snapshot) => {
+                    let (journal, collectors) = (daemon.journal_health(), daemon.export_counters());
+                    service_manager::status(&status.report(snapshot, journal, &told(collectors)));
+                }
                 Err(error) => tracing::error!(%error, "no status"),
             },
             // Said only when the worker answers: systemd then restarts one that hangs.
@@ -104,6 +103,10 @@ fn reload(daemon: &mut Daemon, path: &Path) -> &'static str {
             "translating; the last reload was refused"
         }
     }
+}
+
+fn told(collectors: Option<ExportCounters>) -> Vec<TargetStatus> {
+    collectors.map(|counters| counters.status()).unwrap_or_default()
 }
 
 enum Notice {

@@ -16,7 +16,8 @@ use super::evidence::Evidence;
 use super::exchange::{Exchange, PARCEL};
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::wake::Wake;
-use crate::engine::{Aftr, Event, Instant, Verdict};
+use crate::engine::{Aftr, Instant, Verdict};
+use crate::export::Stamped;
 use crate::io::Device;
 use crate::wire::{Packet, Side};
 
@@ -39,7 +40,7 @@ pub(super) struct Worker<D> {
     pub(super) requests: Receiver<Request>,
     pub(super) wake: Wake,
     /// Where events go; one that does not fit is counted and lost.
-    pub(super) events: Option<SyncSender<Event>>,
+    pub(super) events: Option<SyncSender<Stamped>>,
     /// What the journal must know first, when there is one.
     pub(super) evidence: Option<Evidence>,
     /// The way to the other workers, when there are any.
@@ -150,12 +151,15 @@ impl<D: Device + AsFd> Worker<D> {
     }
 
     fn hand_out_events(&mut self, now: Instant) {
+        let mut wall = None;
         while let Some(event) = self.aftr.poll_event() {
+            // One look at the wall clock: the journal and collectors are told the same time.
+            let unix_millis = *wall.get_or_insert_with(|| self.clock.unix_millis(now));
             if let Some(evidence) = &mut self.evidence {
-                evidence.note(&event, || self.clock.unix_millis(now));
+                evidence.note(&event, || unix_millis);
             }
             if let Some(events) = &self.events {
-                self.events_lost += u64::from(events.try_send(event).is_err());
+                self.events_lost += u64::from(events.try_send(Stamped { unix_millis, event }).is_err());
             }
         }
     }
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!(snapshot.counters.to_internet.packets, 1);
         assert_eq!((snapshot.gauges.subscribers, snapshot.gauges.mappings), (1, 1));
         assert_eq!(snapshot.losses, Losses::default());
-        let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = events.iter().map(|stamped| stamped.event.kind).collect();
         assert!(
             matches!(kinds[..], [EventKind::PortSetGranted(_), EventKind::MappingCreated(_)]),
             "{kinds:?}"
@@ -406,16 +410,16 @@ mod tests {
         }
     }
 
-    fn start(events: Option<SyncSender<Event>>) -> (UnixDatagram, Running) {
+    fn start(events: Option<SyncSender<Stamped>>) -> (UnixDatagram, Running) {
         start_with(events, true)
     }
 
-    fn start_with(events: Option<SyncSender<Event>>, takes_packets: bool) -> (UnixDatagram, Running) {
+    fn start_with(events: Option<SyncSender<Stamped>>, takes_packets: bool) -> (UnixDatagram, Running) {
         start_as(events, takes_packets, None)
     }
 
     fn start_as(
-        events: Option<SyncSender<Event>>,
+        events: Option<SyncSender<Stamped>>,
         takes_packets: bool,
         evidence: Option<Evidence>,
     ) -> (UnixDatagram, Running) {

@@ -22,7 +22,8 @@ use super::start_error::StartError;
 use super::wake::Wake;
 use super::worker::{LARGEST_PACKET, Worker};
 use crate::attribution::wal::{Block, Producer};
-use crate::engine::{Aftr, Config, Event, Instant, Owners, Seed, Share, TtlBy};
+use crate::engine::{Aftr, Config, Instant, Owners, Seed, Share, TtlBy};
+use crate::export::Stamped;
 use crate::io::Device;
 
 /// How long an answer of a worker may take: it answers between two batches, and its longest pause is the
@@ -48,7 +49,7 @@ pub(super) struct Plan<'a> {
     pub(super) seeds: &'a [Seed],
     pub(super) wakes: &'a [Wake],
     pub(super) clock: Clock,
-    pub(super) events: Option<SyncSender<Event>>,
+    pub(super) events: Option<SyncSender<Stamped>>,
     /// Ports that nobody may be granted for a while.
     pub(super) quarantine: &'a [Block],
 }

@@ -101,6 +101,18 @@ impl Exporter {
         for event in events {
             self.ledger.enter(event, &mut self.all);
         }
+        self.tell();
+    }
+
+    /// The translator has ended, and with it everything that somebody held: whoever was told of a begin is told of
+    /// its end (RFC 8158 has one for each).
+    pub fn end_all(&mut self, unix_millis: u64) {
+        self.all.clear();
+        self.ledger.end_all(unix_millis, &mut self.all);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
         let Some(last) = self.all.last() else { return };
         let now = last.at;
         for target in &self.targets {
@@ -186,7 +198,10 @@ impl Running {
                 })
             };
             let spool = target.spool.as_ref().map(open).transpose()?;
-            let session = Session::new(Tcp::new(target), target, form, spool, own_queue, own_counters);
+            let link = Tcp::new(target).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: tls: {error}", counters.name()))
+            })?;
+            let session = Session::new(link, target, form, spool, own_queue, own_counters);
             builder.spawn(move || run_session(session, &about, &waits))?
         } else {
             let datagrams = Datagrams::new(target, form, template_refresh, own_queue, own_counters);

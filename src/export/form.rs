@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aftr_config::{Collector, Log, Receiver, Transport};
 
-use super::instance::Instance;
+use super::instance::{Instance, PoolFacts};
 use super::loss::Loss;
 use super::message::{Encoder, MOST_OCTETS};
 use super::record::Record;
@@ -24,6 +24,8 @@ pub(super) enum Form {
         number: u32,
         /// What was told of losses.
         told: u64,
+        /// Pools whose names were told.
+        named: Vec<PoolFacts>,
     },
     /// Syslog, with the length before each line where it is a stream (RFC 6587 section 3.4.1).
     Lines {
@@ -51,7 +53,7 @@ impl Form {
             Transport::Udp => SAFE_DATAGRAM[usize::from(collector.target.address.is_ipv6())],
         };
         let encoder = Encoder::new(collector.format, collector.nel, instance.nat_instance_id, most_octets);
-        Form::Messages { encoder, log: collector.target.log, number, told: 0 }
+        Form::Messages { encoder, log: collector.target.log, number, told: 0, named: Vec::new() }
     }
 
     pub(super) fn of_receiver(receiver: &Receiver, instance: &Instance) -> Form {
@@ -65,30 +67,37 @@ impl Form {
     /// What a session begins with, and what datagrams are preceded by from time to time.
     pub(super) fn opening(&mut self, about: &Surroundings<'_>, now: Now) -> Vec<Vec<u8>> {
         match self {
-            Form::Messages { encoder, log, .. } => {
+            Form::Messages { encoder, log, named, .. } => {
                 let mut messages = encoder.templates(*log, now);
-                messages.extend(encoder.pool_names(about.instance, now));
+                named.clear();
                 messages.extend(self.status(about, now));
                 messages
             }
-            Form::Lines { .. } => self.status(about, now).into_iter().collect(),
+            Form::Lines { .. } => self.status(about, now),
         }
     }
 
-    /// How much was lost so far; of syslog, how good the time is.
-    pub(super) fn status(&mut self, about: &Surroundings<'_>, now: Now) -> Option<Vec<u8>> {
+    /// How much was lost so far, and the names of pools that are not those that were told; of syslog, how good the
+    /// time is.
+    pub(super) fn status(&mut self, about: &Surroundings<'_>, now: Now) -> Vec<Vec<u8>> {
         match self {
-            Form::Messages { encoder, number, told, .. } => {
+            Form::Messages { encoder, number, told, named, .. } => {
+                let mut messages = Vec::new();
+                if *named != about.instance.pools {
+                    named.clone_from(&about.instance.pools);
+                    messages = encoder.pool_names(about.instance, now);
+                }
                 *told = about.loss.total();
                 let mut message = Vec::new();
                 encoder.reliability(*number, &about.loss, now, &mut message);
-                (!message.is_empty()).then_some(message)
+                messages.extend((!message.is_empty()).then_some(message));
+                messages
             }
             Form::Lines { lines, is_stream, told } => {
                 *told = about.quality;
                 let mut octets = Vec::new();
                 frame(&lines.time_quality(now.unix_millis, about.quality), *is_stream, &mut octets);
-                Some(octets)
+                vec![octets]
             }
         }
     }
@@ -104,7 +113,9 @@ impl Form {
     /// Whether it is not what was said last.
     pub(super) fn has_news(&self, about: &Surroundings<'_>) -> bool {
         match self {
-            Form::Messages { told, .. } => about.loss.total() != *told,
+            Form::Messages { told, named, .. } => {
+                about.loss.total() != *told || *named != about.instance.pools
+            }
             Form::Lines { told, .. } => about.quality != *told,
         }
     }

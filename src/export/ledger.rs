@@ -83,6 +83,14 @@ impl Ledger {
         }
     }
 
+    /// Everything that is held ends.
+    pub(super) fn end_all(&mut self, at: u64, records: &mut Vec<Record>) {
+        let mappings = self.mappings.drain().flat_map(|(_, mappings)| mappings);
+        records.extend(mappings.map(|mapping| Record { at, what: mapping_of(Change::End, &mapping) }));
+        let grants = self.port_sets.drain().flat_map(|(_, grants)| grants);
+        records.extend(grants.map(|grant| Record { at, what: port_set(Change::End, &grant) }));
+    }
+
     /// A grant that ends, under the B4 address that was told last.
     fn close(&mut self, grant: &Grant) -> Grant {
         let Some(open) = self.port_sets.get_mut(&grant.subscriber) else { return *grant };
@@ -239,6 +247,25 @@ mod tests {
             ]
         );
         assert!(ledger.mappings.is_empty());
+    }
+
+    /// IPX-22: one end for each begin, under the B4 that was told.
+    #[test]
+    fn what_is_held_at_the_end_ends() {
+        let mut ledger = ledger(true);
+        let subscriber = "2001:db8:b4::/56".parse().unwrap();
+        let moved =
+            EventKind::SoftwireMoved { subscriber, from: OLD.parse().unwrap(), to: NEW.parse().unwrap() };
+        let (granted, created) = (EventKind::PortSetGranted, EventKind::MappingCreated);
+        told(&mut ledger, &[granted(grant(1024, OLD)), created(mapping(1030, OLD)), moved]);
+        let mut ended = Vec::new();
+        ledger.end_all(9, &mut ended);
+        let expected =
+            [mapping_of(Change::End, &mapping(1030, NEW)), port_set(Change::End, &grant(1024, NEW))];
+        assert_eq!(ended, expected.map(|what| Record { at: 9, what }));
+        ended.clear();
+        ledger.end_all(10, &mut ended);
+        assert_eq!(ended, []);
     }
 
     /// IPX-23

@@ -9,6 +9,7 @@ use aftr_config::Target;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::tls::{self, Credentials};
 use crate::io::sys::path_mtu;
 
 /// Makes streams to one target.
@@ -35,22 +36,33 @@ pub(super) trait Stream {
     fn wait_readable(&mut self, time: Duration);
 }
 
-/// TCP.
+/// TCP, in clear or with TLS.
 pub(super) struct Tcp {
     address: SocketAddr,
     source: Option<SocketAddr>,
+    credentials: Option<Credentials>,
 }
 
 impl Tcp {
-    pub(super) fn new(target: &Target) -> Tcp {
-        Tcp { address: address(target), source: source(target) }
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub(super) fn new(target: &Target) -> io::Result<Tcp> {
+        let credentials = target.tls.as_ref().map(|files| Credentials::read(files, target)).transpose()?;
+        Ok(Tcp { address: address(target), source: source(target), credentials })
     }
 }
 
-impl Link for Tcp {
-    type Stream = TcpStream;
+/// A stream to one target.
+pub(super) struct TcpSession {
+    socket: TcpStream,
+    tls: Option<tls::Session>,
+}
 
-    fn connect(&mut self) -> io::Result<TcpStream> {
+impl Link for Tcp {
+    type Stream = TcpSession;
+
+    fn connect(&mut self) -> io::Result<TcpSession> {
+        let tls = self.credentials.as_mut().map(Credentials::session).transpose()?;
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         let keepalive =
@@ -62,31 +74,38 @@ impl Link for Tcp {
         }
         match socket.connect(&self.address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-            _ => Ok(socket.into()),
+            _ => Ok(TcpSession { socket: socket.into(), tls }),
         }
     }
 }
 
-impl Stream for TcpStream {
+impl Stream for TcpSession {
     fn is_connected(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.take_error()? {
+        if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
-        match self.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
+        match (self.socket.peer_addr(), &mut self.tls) {
+            (Ok(_), None) => Ok(true),
+            (Ok(_), Some(tls)) => tls.is_trusted(&mut self.socket),
+            (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            (Err(error), _) => Err(error),
         }
     }
 
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        io::Write::write(self, octets)
+        match &mut self.tls {
+            None => self.socket.write(octets),
+            Some(tls) => tls.write(&mut self.socket, octets),
+        }
     }
 
     fn is_open(&mut self) -> io::Result<bool> {
+        if let Some(tls) = &mut self.tls {
+            return tls.is_open(&mut self.socket);
+        }
         let mut thrown_away = [0; 1024];
         loop {
-            match self.read(&mut thrown_away) {
+            match self.socket.read(&mut thrown_away) {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -97,16 +116,19 @@ impl Stream for TcpStream {
     }
 
     fn wait_writable(&mut self, time: Duration) {
-        wait(self, PollFlags::OUT, time);
+        let is_waiting = self.tls.as_ref().is_some_and(tls::Session::is_waiting);
+        wait(&self.socket, if is_waiting { PollFlags::IN } else { PollFlags::OUT }, time);
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.shutdown(Shutdown::Write)
+        match &mut self.tls {
+            None => self.socket.shutdown(Shutdown::Write),
+            Some(tls) => tls.finish(&mut self.socket),
+        }
     }
 
     fn wait_readable(&mut self, time: Duration) {
-        wait(self, PollFlags::IN, time);
+        wait(&self.socket, PollFlags::IN, time);
     }
 }
 

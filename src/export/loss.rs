@@ -41,11 +41,34 @@ impl Loss {
     }
 
     pub(super) fn add(&mut self, other: &Loss) {
-        if self.first == 0 {
-            self.first = other.first;
-        }
         for class in Class::ALL {
-            self.count_class(class, other.of(class), other.last);
+            self.records[class as usize] += other.of(class);
         }
+        self.first = [self.first, other.first].into_iter().filter(|&at| at > 0).min().unwrap_or(0);
+        self.last = self.last.max(other.last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// IPX-42: the times are those of the first and of the last loss, wherever it was.
+    #[test]
+    fn losses_of_two_places_are_one() {
+        let mut queue = Loss::default();
+        queue.count_class(Class::Grant, 2, 20);
+        let mut spool = Loss::default();
+        spool.count_class(Class::Notice, 1, 10);
+        spool.count_class(Class::Grant, 1, 15);
+        let mut sum = queue;
+        sum.add(&spool);
+        let expected = Loss { first: 10, last: 20, ..sum };
+        assert_eq!((sum, sum.total(), sum.of(Class::Grant)), (expected, 4, 3));
+        sum.add(&Loss::default());
+        assert_eq!(sum, expected);
+        let mut none = Loss::default();
+        none.add(&queue);
+        assert_eq!(none, queue);
     }
 }

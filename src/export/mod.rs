@@ -24,6 +24,7 @@ mod spool;
 mod window;
 mod pacer;
 mod form;
+mod tls;
 mod link;
 mod counters;
 mod session;

@@ -257,7 +257,11 @@ impl<L: Link> Session<L> {
         if self.is_up() {
             add(&self.counters.breaks, 1);
         }
-        tracing::warn!(target = self.counters.name(), %error, "not connected: records wait");
+        if error.kind() == io::ErrorKind::InvalidData {
+            tracing::error!(target = self.counters.name(), %error, "not trusted: records wait");
+        } else {
+            tracing::warn!(target = self.counters.name(), %error, "not connected: records wait");
+        }
         self.state = State::Away;
         for batch in self.window.drain().collect::<Vec<_>>().into_iter().rev() {
             self.again.push_front(batch);
@@ -415,7 +419,7 @@ impl<L: Link> Session<L> {
             return;
         }
         self.reported = Some(now.monotonic);
-        if let Some(message) = self.form.status(about, now) {
+        for message in self.form.status(about, now) {
             unwritten.drain(..std::mem::take(written));
             unwritten.extend(message);
             add(&self.counters.messages, 1);

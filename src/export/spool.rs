@@ -2,13 +2,13 @@
 //! templates first, whatever the collector speaks. The oldest are read first.
 //!
 //! When the caps are reached the least dear records go first, out of the oldest file that has any; only when
-//! there are grants alone does the oldest file go. Files are not synced: the journal is the evidence, a spool
-//! is a convenience of collectors.
+//! there are grants alone does the oldest file go. Records count as kept when they are on the disk: one sync for
+//! all that were written together.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use aftr_config::{Format, Log};
@@ -92,7 +92,7 @@ impl Spool {
         }
         let Some((file, encoder)) = self.open.as_mut() else { return Ok(()) };
         let octets = encoded(encoder, records, now);
-        if let Err(error) = file.write_all(&octets) {
+        if let Err(error) = file.write_all(&octets).and_then(|()| file.sync_data()) {
             self.give_up_open_file();
             return Err(error);
         }
@@ -117,7 +117,10 @@ impl Spool {
         let number = known.map_or(FIRST, |number| number - 1);
         let (mut spooled, (mut file, mut encoder)) = self.begin(number, now)?;
         let octets = encoded(&mut encoder, records, now);
-        file.write_all(&octets)?;
+        if let Err(error) = file.write_all(&octets).and_then(|()| file.sync_data()) {
+            let _ = fs::remove_file(self.path(number));
+            return Err(error);
+        }
         spooled.octets += octets.len() as u64;
         spooled.records = Some(count(records));
         if self.files.is_empty() {
@@ -179,7 +182,7 @@ impl Spool {
         if at + 1 == self.files.len() {
             self.open = None;
         }
-        let (number, written) = (self.files[at].number, self.files[at].written);
+        let (number, last_written) = (self.files[at].number, self.files[at].written);
         let path = self.path(number);
         let Ok(mut records) = self.read(number) else { return false };
         let before = records.len();
@@ -189,11 +192,12 @@ impl Spool {
         let mut thinned = encoder.templates(Log::Mappings, now).concat();
         thinned.extend(encoded(&mut encoder, &records, now));
         let anew = path.with_extension("anew");
-        if fs::write(&anew, &thinned).and_then(|()| fs::rename(&anew, &path)).is_err() {
+        let written = write_synced(&anew, &thinned).and_then(|()| fs::rename(&anew, &path));
+        if written.and_then(|()| self.sync_directory()).is_err() {
             return false;
         }
-        self.files[at] =
-            Spooled { number, octets: thinned.len() as u64, records: Some(count(&records)), written };
+        let octets = thinned.len() as u64;
+        self.files[at] = Spooled { number, octets, records: Some(count(&records)), written: last_written };
         self.loss.count_class(class, lost, now.unix_millis);
         if records.is_empty() {
             self.files.remove(at);
@@ -239,7 +243,7 @@ impl Spool {
         let mut encoder = self.encoder();
         let templates = encoder.templates(Log::Mappings, now).concat();
         let mut file = OpenOptions::new().create_new(true).append(true).open(&path)?;
-        if let Err(error) = file.write_all(&templates) {
+        if let Err(error) = file.write_all(&templates).and_then(|()| self.sync_directory()) {
             let _ = fs::remove_file(path);
             return Err(error);
         }
@@ -255,6 +259,11 @@ impl Spool {
         }
     }
 
+    /// A file is there after a crash only when its directory knows of it.
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+
     fn encoder(&self) -> Encoder {
         Encoder::new(Format::Ipfix, false, self.domain, MOST_OCTETS)
     }
@@ -267,6 +276,12 @@ impl Spool {
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:020}.ipfix"))
     }
+}
+
+fn write_synced(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(octets)?;
+    file.sync_data()
 }
 
 fn encoded(encoder: &mut Encoder, mut records: &[Record], now: Now) -> Vec<u8> {

@@ -256,7 +256,7 @@ fn a_collector_that_is_away_is_no_matter_for_another() {
 #[test]
 fn datagrams_begin_with_two_copies_of_the_templates() {
     let export = "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\npreset = 'pmacct'\n";
-    let datagrams = run::datagrams(export);
+    let datagrams = run::datagrams(export, &run::events());
     let first_sets: Vec<u16> =
         datagrams.iter().map(|datagram| u16::from_be_bytes([datagram[16], datagram[17]])).collect();
     assert_eq!(first_sets, [2, 301, 300, 2, 301, 300, 258]);
@@ -307,8 +307,8 @@ fn datagrams_shrink_with_the_path() {
 fn syslog_goes_both_ways() {
     let export =
         "[[syslog.receiver]]\naddress = '127.0.0.1'\nport = PORT\nlog = 'mappings'\nsd-style = 'draft'\n";
-    let datagrams = run::datagrams(&format!("{export}transport = 'udp'\n"));
-    let stream = String::from_utf8(run::stream(export)).expect("ASCII");
+    let datagrams = run::datagrams(&format!("{export}transport = 'udp'\n"), &run::events());
+    let stream = String::from_utf8(run::stream(export, &run::events())).expect("ASCII");
     let mut rest = stream.as_str();
     let mut lines = Vec::new();
     while let Some((length, behind)) = rest.split_once(' ') {

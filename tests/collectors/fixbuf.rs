@@ -1,8 +1,9 @@
 //! libfixbuf's ipfixDump on the stream of a TCP session, which is a file of RFC 5655.
 
+use crate::journal;
 use crate::run::{self, Told};
 
-/// IPX-1, IPX-2, IPX-4
+/// IPX-1, IPX-2, IPX-4, IPX-48
 #[test]
 fn ipfixdump_reads_the_stream() {
     if !run::has("ipfixDump") {
@@ -10,13 +11,20 @@ fn ipfixdump_reads_the_stream() {
     }
     let file = run::folder("fixbuf").join("stream.ipfix");
     let export = "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\nlog = 'mappings'\n";
-    std::fs::write(&file, run::stream(export)).expect("a file");
+    let events = run::events();
+    std::fs::write(&file, run::stream(export, &events)).expect("a file");
     let text = run::output("ipfixDump", &["--in", file.to_str().expect("a path")]);
     let told: Vec<Told> = text.split("--- data record ").filter_map(read).collect();
     assert_eq!(told, run::told(true), "{text}");
     assert!(text.contains("natPoolName : (len: 15) 198.51.100.0/28"), "{text}");
     // 23 grants and mappings, 3 thresholds, and 2 records of options.
     assert!(text.contains("28 Data Records"), "{text}");
+    journal::assert_agrees("fixbuf", &events, &told);
+    let events = journal::history();
+    std::fs::write(&file, run::stream(export, &events)).expect("a file");
+    let text = run::output("ipfixDump", &["--in", file.to_str().expect("a path")]);
+    let told: Vec<Told> = text.split("--- data record ").filter_map(read).collect();
+    journal::assert_agrees("fixbuf-hours", &events, &told);
 }
 
 /// IPX-41, IPX-47: what waits for a collector that is away, mappings too.
@@ -27,11 +35,14 @@ fn ipfixdump_reads_a_spool() {
     }
     let folder = run::folder("fixbuf-spool");
     let away = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let counters = run::tell(run::exporter(&format!(
-        "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {}\nlog = 'mappings'\nspool = {{ directory = '{}' }}\n",
-        away.port(),
-        folder.display()
-    )));
+    let counters = run::tell(
+        run::exporter(&format!(
+            "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {}\nlog = 'mappings'\nspool = {{ directory = '{}' }}\n",
+            away.port(),
+            folder.display()
+        )),
+        &run::events(),
+    );
     assert_eq!(counters.status()[0].loss.total(), 0);
     let mut files: Vec<_> =
         std::fs::read_dir(&folder).expect("a folder").flatten().map(|file| file.path()).collect();

@@ -22,7 +22,7 @@ fn golden_ipfix() {
     let octets = golden("run.ipfix", octets);
     let (read, length) = records(&octets);
     assert_eq!(length, octets.len());
-    assert_eq!(read.iter().filter_map(told_by).collect::<Vec<_>>(), run::told(true));
+    assert_eq!(told(&read), run::told(true));
 }
 
 /// IPX-46: packets of NetFlow v9 one behind the other.
@@ -57,7 +57,12 @@ fn write_all(encoder: &mut Encoder, octets: &mut Vec<u8>) {
 /// The records of the run, as a collector of IPFIX gets them.
 fn recorded() -> Vec<Record> {
     let export = "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\nlog = 'mappings'\n";
-    records(&run::stream(export)).0
+    records(&run::stream(export, &run::events())).0
+}
+
+/// As every collector tells it.
+pub(crate) fn told(records: &[Record]) -> Vec<Told> {
+    records.iter().filter_map(told_by).collect()
 }
 
 fn told_by(record: &Record) -> Option<Told> {

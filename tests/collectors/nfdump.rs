@@ -4,17 +4,36 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use aftr::export::Stamped;
 use serde_json::Value;
 
+use crate::journal;
 use crate::run::{self, Told};
 
 /// IPX-46, IPX-48
 #[test]
 fn nfdump_tells_what_was_sent() {
-    if !run::has("nfcapd") || !run::has("nfdump") {
-        return;
+    let events = run::events();
+    if let Some(told) = collected("nfdump", &events) {
+        journal::assert_agrees("nfdump", &events, &told);
+        assert_eq!(run::sorted(told), run::sorted(expected()));
     }
-    let (folder, port) = (run::folder("nfdump"), run::free_udp_port());
+}
+
+/// IPX-48
+#[test]
+fn nfdump_agrees_with_the_journal_over_hours() {
+    let events = journal::history();
+    if let Some(told) = collected("nfdump-hours", &events) {
+        journal::assert_agrees("nfdump-hours", &events, &told);
+    }
+}
+
+fn collected(name: &str, events: &[Stamped]) -> Option<Vec<Told>> {
+    if !run::has("nfcapd") || !run::has("nfdump") {
+        return None;
+    }
+    let (folder, port) = (run::folder(name), run::free_udp_port());
     let mut nfcapd = Command::new("nfcapd")
         .args(["-b", "127.0.0.1", "-p", &port.to_string(), "-t", "3600", "-w"])
         .arg(&folder)
@@ -26,7 +45,7 @@ fn nfdump_tells_what_was_sent() {
     let export = format!(
         "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {port}\npreset = 'nfdump'\nlog = 'mappings'\n"
     );
-    run::tell(run::exporter(&export));
+    run::tell(run::exporter(&export), events);
     std::thread::sleep(Duration::from_millis(500));
     run::terminate(&mut nfcapd);
     let said = std::io::read_to_string(nfcapd.stderr.take().expect("its log")).expect("text");
@@ -36,8 +55,7 @@ fn nfdump_tells_what_was_sent() {
     let file = file.expect("a file of flows");
     let json = run::output("nfdump", &["-q", "-r", file.to_str().expect("a path"), "-o", "json"]);
     let records: Vec<Value> = serde_json::from_str(&format!("[{json}]")).expect("JSON");
-    let told: Vec<Told> = records.iter().map(read).collect();
-    assert_eq!(run::sorted(told), run::sorted(expected()));
+    Some(records.iter().map(read).collect())
 }
 
 /// What nfdump does not tell: the host behind the B4 (its IPv4 and IPv6 sources share their memory), and the

@@ -3,17 +3,36 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use aftr::export::Stamped;
 use serde_json::Value;
 
+use crate::journal;
 use crate::run::{self, Told};
 
 /// IPX-48
 #[test]
 fn nfacctd_tells_what_was_sent() {
-    if !run::has("nfacctd") {
-        return;
+    let events = run::events();
+    if let Some(told) = collected("pmacct", &events) {
+        journal::assert_agrees("pmacct", &events, &told);
+        assert_eq!(run::sorted(told), run::sorted(run::told(true)));
     }
-    let (folder, port) = (run::folder("pmacct"), run::free_udp_port());
+}
+
+/// IPX-48
+#[test]
+fn nfacctd_agrees_with_the_journal_over_hours() {
+    let events = journal::history();
+    if let Some(told) = collected("pmacct-hours", &events) {
+        journal::assert_agrees("pmacct-hours", &events, &told);
+    }
+}
+
+fn collected(name: &str, events: &[Stamped]) -> Option<Vec<Told>> {
+    if !run::has("nfacctd") {
+        return None;
+    }
+    let (folder, port) = (run::folder(name), run::free_udp_port());
     let documented = include_str!("../../docs/collectors/nfacctd.conf");
     let primitives = folder.join("aftr-primitives.lst");
     std::fs::write(&primitives, include_str!("../../docs/collectors/aftr-primitives.lst")).expect("a file");
@@ -40,16 +59,14 @@ fn nfacctd_tells_what_was_sent() {
     let export = format!(
         "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {port}\npreset = 'pmacct'\nlog = 'mappings'\n"
     );
-    run::tell(run::exporter(&export));
+    run::tell(run::exporter(&export), events);
     std::thread::sleep(Duration::from_secs(1));
     run::interrupt(&mut nfacctd);
     let said = std::io::read_to_string(nfacctd.stderr.take().expect("its log")).expect("text");
     assert!(!said.contains("malformed"), "{said}");
     let written = std::fs::read_to_string(&grants).unwrap_or_default();
     let records = written.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let told: Vec<Told> =
-        records.filter(|record| record["nat_event"] != 18).map(|record| read(&record)).collect();
-    assert_eq!(run::sorted(told), run::sorted(run::told(true)), "{said}");
+    Some(records.filter(|record| record["nat_event"] != 18).map(|record| read(&record)).collect())
 }
 
 fn read(record: &Value) -> Told {

@@ -79,9 +79,13 @@ pub(crate) fn exporter(export: &str) -> Exporter {
     Exporter::start(&config.export, instance(&config), Real::start()).expect("an exporter")
 }
 
-/// Tells the run, waits until it is sent, and ends.
-pub(crate) fn tell(mut exporter: Exporter) -> ExportCounters {
-    exporter.offer(&events());
+/// Tells a run, waits until it is sent, and ends.
+pub(crate) fn tell(mut exporter: Exporter, events: &[Stamped]) -> ExportCounters {
+    // What a collector of datagrams can take at once is as much as its socket does.
+    for some in events.chunks(100) {
+        exporter.offer(some);
+        std::thread::sleep(Duration::from_millis(5));
+    }
     exporter.stop(Duration::from_secs(10))
 }
 
@@ -175,8 +179,8 @@ pub(crate) fn sorted(mut told: Vec<Told>) -> Vec<Told> {
     told
 }
 
-/// What a TCP collector receives of the run, until the exporter ends.
-pub(crate) fn stream(export: &str) -> Vec<u8> {
+/// What a TCP collector receives of a run, until the exporter ends.
+pub(crate) fn stream(export: &str, events: &[Stamped]) -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let collector = std::thread::spawn(move || {
@@ -185,15 +189,15 @@ pub(crate) fn stream(export: &str) -> Vec<u8> {
         std::io::Read::read_to_end(&mut session, &mut octets).expect("a whole stream");
         octets
     });
-    tell(exporter(&export.replace("PORT", &port.to_string())));
+    tell(exporter(&export.replace("PORT", &port.to_string())), events);
     collector.join().expect("a collector")
 }
 
-/// What a UDP collector receives of the run.
-pub(crate) fn datagrams(export: &str) -> Vec<Vec<u8>> {
+/// What a UDP collector receives of a run.
+pub(crate) fn datagrams(export: &str, events: &[Stamped]) -> Vec<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = socket.local_addr().expect("an address").port();
-    tell(exporter(&export.replace("PORT", &port.to_string())));
+    tell(exporter(&export.replace("PORT", &port.to_string())), events);
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
     let mut buffer = [0; 65_535];
     let mut datagrams = Vec::new();

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::journal;
 use crate::run::{self, Told};
 
-/// IPX-1, IPX-20
+/// IPX-1, IPX-20, IPX-48
 #[test]
 fn tshark_reads_every_field_of_ipfix() {
     if !run::has("tshark") {
@@ -14,9 +15,14 @@ fn tshark_reads_every_field_of_ipfix() {
     }
     let export =
         "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\npreset = 'pmacct'\nlog = 'mappings'\n";
-    let (told, text) = decoded("ipfix.pcap", &run::datagrams(export));
+    let events = run::events();
+    let (told, text) = decoded("ipfix.pcap", &run::datagrams(export, &events));
     assert_eq!(told, run::told(true));
     assert!(text.contains("198.51.100.0/28"), "the name of the pool");
+    journal::assert_agrees("tshark", &events, &told);
+    let events = journal::history();
+    let (told, _) = decoded("ipfix-hours.pcap", &run::datagrams(export, &events));
+    journal::assert_agrees("tshark-hours", &events, &told);
 }
 
 /// IPX-46
@@ -27,7 +33,7 @@ fn tshark_reads_every_field_of_netflow() {
     }
     let export = "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = PORT\npreset = 'nfdump'\ncompat = 'none'\n\
                   log = 'mappings'\n";
-    let (told, _) = decoded("netflow.pcap", &run::datagrams(export));
+    let (told, _) = decoded("netflow.pcap", &run::datagrams(export, &run::events()));
     assert_eq!(told, run::told(true));
 }
 

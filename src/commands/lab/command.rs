@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::collector;
 use super::evidence;
 use super::report::Report;
 use super::topology::{CONFIGURATION, PACKET, Topology};
@@ -45,10 +46,11 @@ enum LabDevice {
 /// What this host lacks to build it.
 #[expect(clippy::disallowed_methods, reason = "the lab measures real time")]
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let configuration = match arguments.device {
-        LabDevice::Tun => CONFIGURATION.to_owned(),
-        LabDevice::Packet => [CONFIGURATION, PACKET].concat(),
+    let device = match arguments.device {
+        LabDevice::Tun => "",
+        LabDevice::Packet => PACKET,
     };
+    let configuration = [CONFIGURATION, device, collector::CONFIGURATION].concat();
     if arguments.print_config {
         print!("{configuration}");
         return Ok(ExitCode::SUCCESS);

@@ -1,13 +1,15 @@
-//! The journal of the lab's AFTR, and the question that it is there for: who was that?
+//! The journal of the lab's AFTR, what collectors are told, and the question that both are there for: who was
+//! that?
 
 use std::path::{Path, PathBuf};
 
 use aftr_config::Journal;
 
+use super::collector::{Collector, Granted};
 use super::hosts;
 use super::report::Outcome;
 use super::topology::Topology;
-use crate::attribution::query::{Answer, Archive, Question, Verdict};
+use crate::attribution::query::{Answer, Archive, Evidence, Question, Verdict};
 use crate::attribution::{Directory, Millis};
 use crate::commands::attribute::now;
 use anyhow::Context as _;
@@ -45,25 +47,63 @@ impl Drop for Place {
     }
 }
 
-/// Both homes are seen by a server, from one external address; later the journal is asked who they were.
-pub(super) fn who_was_it(lab: &Topology) -> anyhow::Result<Outcome> {
-    let directory = lab.gateway.config()?.journal.context("the lab has no journal")?.directory;
+/// A home as a server saw it: external address and port, and when.
+type Seen = (SocketAddrV4, Millis);
+
+/// Both homes are seen by a server, from one external address.
+pub(super) fn seen_outside(lab: &Topology) -> anyhow::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     for home in &lab.homes {
         let socket = hosts::bind_udp(&home.host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 5004))?;
         seen.push((hosts::seen_by_mirror(&socket)?, now()));
     }
+    Ok(seen)
+}
+
+/// The grant of each home's ports, as the collector decoded it.
+pub(super) fn what_collectors_are_told(
+    lab: &Topology,
+    seen: &[Seen],
+    collector: &Collector,
+) -> anyhow::Result<Outcome> {
+    let mut told = Vec::new();
+    for (home, &(external, _)) in lab.homes.iter().zip(seen) {
+        let granted = collector.granted(external)?;
+        anyhow::ensure!(granted.b4 == home.b4, "{external} belongs to {}, not to {}", home.b4, granted.b4);
+        told.push(granted.to_string());
+    }
+    Ok(Outcome::new(told.join("\n      "), json!({ "told": told })))
+}
+
+/// Later the journal is asked who they were. It and the collector have one story.
+pub(super) fn who_was_it(lab: &Topology, seen: &[Seen], collector: &Collector) -> anyhow::Result<Outcome> {
+    let directory = lab.gateway.config()?.journal.context("the lab has no journal")?.directory;
+    anyhow::ensure!(seen.len() == lab.homes.len(), "the homes were not seen");
     std::thread::sleep(SETTLED);
     let mut told = Vec::new();
-    for (home, &(external, time)) in lab.homes.iter().zip(&seen) {
+    for (home, &(external, time)) in lab.homes.iter().zip(seen) {
         let answer = ask(&directory, external, time)?;
         let Verdict::Unique(subscriber) = answer.verdict else {
             anyhow::bail!("{external} a moment ago: {:?}", answer.verdict);
         };
         anyhow::ensure!(subscriber.contains(&home.b4), "{external} was {}, not {subscriber}", home.b4);
+        compare(&answer, &collector.granted(external)?)?;
         told.push(format!("{external} was {subscriber}"));
     }
-    Ok(Outcome::new(format!("both were 192.168.1.10; {}", told.join(", ")), json!({ "told": told })))
+    let text = format!("both were 192.168.1.10; {}; the collector knows the same", told.join(", "));
+    Ok(Outcome::new(text, json!({ "told": told })))
+}
+
+/// The journal's interval begins with what the collector was told.
+fn compare(answer: &Answer, granted: &Granted) -> anyhow::Result<()> {
+    let [Evidence { interval, .. }] = answer.evidence.as_slice() else {
+        anyhow::bail!("the answer rests on {} intervals", answer.evidence.len());
+    };
+    let holding = &interval.holding;
+    let journal = (interval.start, holding.external, holding.first_port..=holding.last_port, holding.b4);
+    let told = (granted.at, granted.external, granted.ports.clone(), granted.b4);
+    anyhow::ensure!(journal == told, "the journal has {journal:?}, the collector {told:?}");
+    Ok(())
 }
 
 fn ask(directory: &Path, external: SocketAddrV4, time: Millis) -> anyhow::Result<Answer> {

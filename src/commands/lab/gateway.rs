@@ -128,7 +128,7 @@ impl Drop for Gateway {
 }
 
 fn serve(config: Config, ready: &Sender<anyhow::Result<()>>, work: Receiver<Work>) {
-    let mut daemon = match Daemon::start(config, Options::default()) {
+    let mut daemon = match Daemon::start(config, Options { tells_events: true, ..Options::default() }) {
         Ok(daemon) => daemon,
         Err(error) => {
             let _ = ready.send(Err(error.into()));

@@ -9,6 +9,7 @@ use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use zerocopy::IntoBytes;
 
+use super::collector::Collector;
 use super::evidence;
 use super::hosts::{self, INTERNET, Services};
 use super::report::{Outcome, Report};
@@ -28,6 +29,7 @@ const STRANGER: u64 = 5;
 /// When the lab itself fails; a scene that does not hold is in the report.
 pub(super) fn play(lab: &Topology, report: &mut Report) -> anyhow::Result<()> {
     let services = Services::start(&lab.internet, DOWNLOAD)?;
+    let collector = Collector::start(lab.gateway.node())?;
     report.scene("ping", "each home reaches the Internet", || ping(lab));
     report.scene("traceroute", "the AFTR shows itself as 192.0.0.1", || second_hop(lab));
     report.scene("download", "TCP, every byte checked", || download(lab));
@@ -37,7 +39,13 @@ pub(super) fn play(lab: &Topology, report: &mut Report) -> anyhow::Result<()> {
     report.scene("hairpin", "home 1 calls home 2 by its external address", || hairpin(lab));
     report.scene("stranger", "an unknown B4 meets silence", || stranger(lab));
     report.scene("mappings", "whose port is whose", || mappings(lab));
-    report.scene("attribution", "who was that, a moment ago?", || evidence::who_was_it(lab));
+    let mut seen = Vec::new();
+    report.scene("collector", "a collector is told who got which ports", || {
+        seen = evidence::seen_outside(lab)?;
+        evidence::what_collectors_are_told(lab, &seen, &collector)
+    });
+    report
+        .scene("attribution", "who was that, a moment ago?", || evidence::who_was_it(lab, &seen, &collector));
     Ok(())
 }
 

@@ -116,7 +116,7 @@ impl Bed {
             Spool::open(&spool, 1, now).unwrap()
         });
         let encoder = Encoder::new(Format::Ipfix, false, 1, 2000);
-        let form = Form::Messages { encoder, log: Log::Mappings, number: 1, told: 0 };
+        let form = Form::Messages { encoder, log: Log::Mappings, number: 1, told: 0, named: Vec::new() };
         let world = Arc::new(Mutex::new(World { takes: usize::MAX, ..World::default() }));
         let link = Wire(Arc::clone(&world));
         let session =
@@ -188,6 +188,23 @@ fn templates_come_first_in_every_session() {
         assert_eq!(stream[16..18], [0, 2], "the first set is one of templates");
         assert_eq!(stream[8..12], [0; 4], "and the sequence begins");
     }
+}
+
+/// RFC 7011 section 4: a reload changes the addresses of a pool, and a session that goes on says so.
+#[test]
+fn a_pool_that_changed_is_named_again() {
+    let mut bed = Bed::new(None, 1 << 20);
+    bed.run(3000);
+    let names = |bed: &Bed, name: &str| {
+        let world = bed.world.lock().unwrap();
+        let octets = &world.read[0];
+        octets.windows(name.len()).filter(|window| *window == name.as_bytes()).count()
+    };
+    bed.instance.pools[0].name = "203.0.113.0/24".into();
+    bed.run(3000);
+    assert_eq!((bed.sessions().len(), names(&bed, "203.0.113.0/24")), (1, 1));
+    bed.run(10_000);
+    assert_eq!(names(&bed, "203.0.113.0/24"), 1);
 }
 
 /// IPX-41: what was away is sent in order, then what comes in.
