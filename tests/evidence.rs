@@ -18,3 +18,5 @@ mod bed;
 mod traffic;
 #[path = "evidence/killed.rs"]
 mod killed;
+#[path = "evidence/full_disk.rs"]
+mod full_disk;

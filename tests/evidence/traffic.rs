@@ -13,6 +13,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bed::{AFTR_MAC, Bed, now};
 
+/// The first homes have flows that go on through a fault.
+pub(crate) const OLD_HOMES: u32 = 200;
+
 const PORT: u16 = 4000;
 const HEADERS: usize = 14 + 40 + 20 + 8;
 const PAYLOAD: usize = 20;
@@ -106,7 +109,7 @@ fn template() -> [u8; HEADERS + PAYLOAD] {
 /// The host on the Internet.
 pub(crate) struct Witness {
     seen: Arc<Mutex<Vec<Seen>>>,
-    count: Arc<AtomicU64>,
+    new_homes: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -121,8 +124,8 @@ impl Witness {
             ReceiveRing::open(Netlink::open()?.link_index("aftr")?, libc::ETH_P_IP as u16, size, &everything)
         };
         let mut ring = bed.internet.run(open).unwrap().unwrap();
-        let (seen, count, stop): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
-        let (list, counted, stopped) = (Arc::clone(&seen), Arc::clone(&count), Arc::clone(&stop));
+        let (seen, new_homes, stop): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
+        let (list, counted, stopped) = (Arc::clone(&seen), Arc::clone(&new_homes), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let _sink = sink;
             while !stopped.load(Ordering::Relaxed) {
@@ -133,17 +136,18 @@ impl Witness {
                     some.extend(parse(frame.bytes).map(|seen| Seen { received: received(&ring), ..seen }));
                     ring.release();
                 }
-                counted.fetch_add(some.len() as u64, Ordering::Relaxed);
+                let new = some.iter().filter(|seen| seen.home > OLD_HOMES).count();
+                counted.fetch_add(new as u64, Ordering::Relaxed);
                 list.lock().unwrap().extend(some);
                 assert_eq!(ring.take_losses().unwrap(), 0, "the witness has overlooked packets");
             }
         });
-        Witness { seen, count, stop, thread: Some(thread) }
+        Witness { seen, new_homes, stop, thread: Some(thread) }
     }
 
-    /// How many packets have arrived.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
+    /// How many packets of others than the first [`OLD_HOMES`] have arrived.
+    pub(crate) fn new_homes(&self) -> u64 {
+        self.new_homes.load(Ordering::Relaxed)
     }
 
     /// Takes what has arrived since the last time.
