@@ -20,3 +20,5 @@ mod traffic;
 mod killed;
 #[path = "evidence/full_disk.rs"]
 mod full_disk;
+#[path = "evidence/frozen.rs"]
+mod frozen;

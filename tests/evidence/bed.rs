@@ -125,6 +125,13 @@ impl Daemon {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// KiB that it has in memory.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn kill(mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "it has ended by itself:\n{}", self.text());
         self.child.kill().unwrap();
