@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::digest::Digest;
 use super::directory::Directory;
-use super::record::{Millis, Record};
 use super::ledger::Interval;
+use super::record::{Millis, Record};
 use super::seal::{Catalogue, Extent, Partition, Sealing, ended_lately, expire, seal, sealed_state};
 use super::wal::{Block, QUARANTINE, Recovered, recover};
 
@@ -121,8 +121,12 @@ mod tests {
         };
         let long_ago = HOUR - 600_000;
         let (first, mut recovered) = Journal::open(&directory, long_ago).unwrap();
-        let ended =
-            |at, number| Record::Ended { at, since: long_ago, holding: holding(number), cause: EndCause::Idle };
+        let ended = |at, number| Record::Ended {
+            at,
+            since: long_ago,
+            holding: holding(number),
+            cause: EndCause::Idle,
+        };
         write(&mut recovered, long_ago, &[started(long_ago, 1), started(long_ago, 2), started(long_ago, 3)]);
         write(&mut recovered, long_ago + 1000, &[ended(long_ago + 1000, 1)]);
         write(&mut recovered, HOUR - 10_000, &[ended(HOUR - 10_000, 2)]);

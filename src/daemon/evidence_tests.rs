@@ -189,13 +189,11 @@ fn what_is_still_held_is_said_again_after_a_gap() {
     let records = bed.records();
     let gap = |record: &Record| matches!(record, Record::Gap { why: GapCause::QueueFull, .. });
     let behind = records.iter().rposition(gap).expect("a gap") + 1;
-    let again: Vec<u16> = records[behind..]
-        .iter()
-        .filter_map(|record| match record {
-            Record::Started { at: 4000, since: 10, holding } => Some(holding.first_port),
-            _ => None,
-        })
-        .collect();
+    let said_again = |record: &Record| {
+        let Record::Started { at: 4000, since: 10, holding } = record else { return None };
+        Some(holding.first_port)
+    };
+    let again: Vec<u16> = records[behind..].iter().filter_map(said_again).collect();
     let mut expected: Vec<u16> = (1..=20).filter(|&set| set != 3).map(|set| grant(set).first_port).collect();
     let mut again = again;
     again.sort_unstable();

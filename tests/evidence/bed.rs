@@ -30,7 +30,8 @@ pub(crate) fn in_namespaces(child: &str) {
         command.args(["--user", "--map-root-user", "--net", "--mount", "--"]);
         command
     };
-    let probe = "ip link add name one type veth peer name other && mount -t tmpfs tmpfs /mnt && : <>/dev/net/tun";
+    let probe =
+        "ip link add name one type veth peer name other && mount -t tmpfs tmpfs /mnt && : <>/dev/net/tun";
     if !isolated().args(["sh", "-c", probe]).output().is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: {child}: no namespaces, no ip(8), no mount(8) or no /dev/net/tun here");
         assert!(std::env::var_os("AFTR_NOTHING_SKIPPED").is_none(), "nothing may be skipped here");
@@ -105,7 +106,9 @@ impl Bed {
         let mut buffer = [0; 4096];
         loop {
             match notices.recv(&mut buffer) {
-                Ok(length) if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") => return daemon,
+                Ok(length) if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") => {
+                    return daemon;
+                }
                 Ok(_) => {}
                 Err(error) => panic!("the daemon is not ready: {error}\n{}", daemon.text()),
             }

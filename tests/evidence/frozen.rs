@@ -1,6 +1,6 @@
 //! A collector that is stopped (`SIGSTOP`), goes on, and is replaced by another one, at full rate.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -106,8 +106,11 @@ impl Scene {
              flush-interval-ms = 100\nqueue-mib = 4\nresend-mib = {RESEND}\nspool = {{ directory = '{folder}/spool' }}\n"
         ));
         let config_text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, config_text.replace("max-port-sets = 1\n", "max-port-sets = 1\nport-set-timeout = 1\n"))
-            .unwrap();
+        std::fs::write(
+            &config,
+            config_text.replace("max-port-sets = 1\n", "max-port-sets = 1\nport-set-timeout = 1\n"),
+        )
+        .unwrap();
         let collector = Collector::start(&bed, "first");
         let witness = Witness::start(&bed);
         let daemon = Some(bed.start(&config));
@@ -185,7 +188,7 @@ impl Scene {
 
 /// What both collectors have: grants and releases by the key of IPX-43, with how often each came.
 struct Told {
-    sets: HashMap<(u64, bool, u32, u16, u128), u32>,
+    sets: BTreeMap<(u64, bool, u32, u16, u128), u32>,
     /// Of grants.
     grants: usize,
     twice: usize,
@@ -193,7 +196,7 @@ struct Told {
 }
 
 fn told(scene: &Scene) -> Told {
-    let mut told = Told { sets: HashMap::new(), grants: 0, twice: 0, all: 0 };
+    let mut told = Told { sets: BTreeMap::new(), grants: 0, twice: 0, all: 0 };
     for entry in std::fs::read_dir(scene.bed.folder.join("collected")).unwrap() {
         let octets = std::fs::read(entry.unwrap().path()).unwrap();
         for record in records(&octets).0 {
@@ -230,16 +233,23 @@ fn check_told(scene: &Scene, told: &Told, homes: u32) {
         intervals.extend(archive.rows_of(partition).unwrap());
     }
     // One that goes on behind a partition stands in the next one too.
-    let mut journal: HashMap<(u32, u16, u128), BTreeSet<u64>> = HashMap::new();
+    let mut journal: BTreeMap<(u32, u16, u128), BTreeSet<u64>> = BTreeMap::new();
     for Interval { holding, start, .. } in intervals {
         let key = (holding.external.to_bits(), holding.first_port, holding.b4.to_bits());
         journal.entry(key).or_default().insert(start);
     }
-    assert_eq!(journal.values().map(BTreeSet::len).sum::<usize>() as u32, homes, "each home was granted one set");
+    assert_eq!(
+        journal.values().map(BTreeSet::len).sum::<usize>() as u32,
+        homes,
+        "each home was granted one set"
+    );
     let mut later = 0;
     for &(at, is_grant, external, first_port, b4) in told.sets.keys().filter(|key| key.1) {
         let recorded = &journal[&(external, first_port, b4)];
-        assert!(recorded.iter().any(|&other| other.abs_diff(at) <= MOST_APART), "{is_grant} {at} {recorded:?}");
+        assert!(
+            recorded.iter().any(|&other| other.abs_diff(at) <= MOST_APART),
+            "{is_grant} {at} {recorded:?}"
+        );
         later += usize::from(!recorded.contains(&at));
     }
     println!("{later} of {} grants have another time than in the journal", told.grants);

@@ -111,7 +111,11 @@ impl Scene {
         assert_eq!(ports.len(), OLD as usize, "somebody has another port now");
         let missing: Vec<_> = numbers.iter().filter(|(_, numbers)| numbers.len() != sent as usize).collect();
         let first = missing.first().map(|(home, numbers)| {
-            (home, numbers.len(), (1..=sent).filter(|number| !numbers.contains(number)).take(5).collect::<Vec<_>>())
+            (
+                home,
+                numbers.len(),
+                (1..=sent).filter(|number| !numbers.contains(number)).take(5).collect::<Vec<_>>(),
+            )
         });
         assert!(missing.is_empty(), "{} of {OLD} miss some of {sent} packets: {first:?}", missing.len());
     }
@@ -215,15 +219,20 @@ struct Told {
 
 /// The gap is there, in the right place, and names the right number.
 fn check_gap(records: &[Record], homes: u32, (known, hole, back): (Millis, Millis, Millis)) -> Told {
-    let gaps = records.iter().filter_map(|record| match *record {
-        Record::Gap { from, to, why: GapCause::QueueFull, lost } => Some((from, to, lost)),
-        _ => None,
-    });
-    let gaps: Vec<_> = gaps.collect();
+    let of_losses = |record: &Record| {
+        let Record::Gap { from, to, why: GapCause::QueueFull, lost } = *record else { return None };
+        Some((from, to, lost))
+    };
+    let gaps: Vec<_> = records.iter().filter_map(of_losses).collect();
     let &[(from, to, lost)] = &gaps[..] else { panic!("{gaps:?}") };
-    assert!(from > known && from < hole && to >= hole && to <= back + 2000, "{known} {from} {hole} {to} {back}");
-    let starts = records.iter().filter(|record| matches!(record, Record::Started { at, since, .. } if at == since));
-    let again = records.iter().filter(|record| matches!(record, Record::Started { at, since, .. } if at != since));
+    assert!(
+        from > known && from < hole && to >= hole && to <= back + 2000,
+        "{known} {from} {hole} {to} {back}"
+    );
+    let starts =
+        records.iter().filter(|record| matches!(record, Record::Started { at, since, .. } if at == since));
+    let again =
+        records.iter().filter(|record| matches!(record, Record::Started { at, since, .. } if at != since));
     // Homes are granted one set each, and give none back so soon.
     assert_eq!(starts.count() as u64 + lost, u64::from(homes), "grants are recorded or counted as lost");
     let late = |record: &Record| matches!(record, Record::Gap { why: GapCause::WriteError, lost: 0, .. });
@@ -266,7 +275,8 @@ fn check_command(scene: &Scene, hole: Millis) {
     let seen = &scene.seen[0];
     let mut command = Command::new(AFTR);
     command.args(["attribute", &seen.external.to_string(), &seen.port.to_string(), &time_text(hole)]);
-    let output = command.args(["--case", "test", "--journal"]).arg(scene.disk().join("journal")).output().unwrap();
+    let output =
+        command.args(["--case", "test", "--journal"]).arg(scene.disk().join("journal")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("unknown") && text.contains("log-gap"), "{text}");
 }
@@ -307,7 +317,11 @@ fn child_under_refusal() {
     assert!(dropped >= 10_000, "{dropped}");
     let archive = Archive::open(&scene.directory()).unwrap();
     for seen in scene.seen.iter().filter(|seen| seen.home > OLD || seen.number == 1).step_by(11) {
-        assert_eq!(scene.verdict(&archive, seen, seen.received), Verdict::Unique(b4(seen.home).into()), "{seen:?}");
+        assert_eq!(
+            scene.verdict(&archive, seen, seen.received),
+            Verdict::Unique(b4(seen.home).into()),
+            "{seen:?}"
+        );
     }
     println!(
         "refuse-new-blocks: {} packets of {OLD} flows from before arrived, none missing; of {homes} new homes {arrived} \

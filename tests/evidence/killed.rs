@@ -1,6 +1,6 @@
 //! `kill -9`, again and again, while thousands of port sets a second are granted.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -58,7 +58,8 @@ fn child_that_kills() {
         ask(&archive, packet);
     }
     let chances = check_rest(&by_address);
-    let verified = Command::new(AFTR).args(["journal", "verify", "--journal"]).arg(&journal).output().unwrap();
+    let verified =
+        Command::new(AFTR).args(["journal", "verify", "--journal"]).arg(&journal).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 
     let mut starts = starts;
@@ -118,7 +119,9 @@ fn send(bed: &Bed, is_over: &AtomicBool, is_up: &AtomicBool, homes: &AtomicU32) 
         for home in next..next + HOMES_PER_MILLISECOND {
             link.send(home, 1);
         }
-        for home in next.saturating_sub(20 * HOMES_PER_MILLISECOND)..next.saturating_sub(19 * HOMES_PER_MILLISECOND) {
+        for home in
+            next.saturating_sub(20 * HOMES_PER_MILLISECOND)..next.saturating_sub(19 * HOMES_PER_MILLISECOND)
+        {
             link.send(home, 2);
         }
         link.kick();
@@ -127,7 +130,7 @@ fn send(bed: &Bed, is_over: &AtomicBool, is_up: &AtomicBool, homes: &AtomicU32) 
     }
 }
 
-type ByAddress = HashMap<Ipv4Addr, Vec<Interval>>;
+type ByAddress = BTreeMap<Ipv4Addr, Vec<Interval>>;
 
 /// In the order of ports and time.
 fn sorted_by_address(intervals: &[Interval]) -> ByAddress {
@@ -146,8 +149,12 @@ fn check_record(packet: &Seen, by_address: &ByAddress) {
     let of_address = by_address.get(&packet.external).map_or(&[][..], Vec::as_slice);
     let behind = of_address.partition_point(|interval| interval.holding.first_port <= packet.port);
     let covers = |interval: &&Interval| {
-        let end = interval.end.map_or(u64::MAX, |(end, cause)| if cause == EndCause::Crash { end + 1000 } else { end });
-        interval.holding.last_port >= packet.port && interval.start <= packet.received && end >= packet.received
+        let end = interval
+            .end
+            .map_or(u64::MAX, |(end, cause)| if cause == EndCause::Crash { end + 1000 } else { end });
+        interval.holding.last_port >= packet.port
+            && interval.start <= packet.received
+            && end >= packet.received
     };
     let holders: Vec<&Interval> = of_address[..behind].iter().rev().take(8).filter(covers).collect();
     match holders[..] {

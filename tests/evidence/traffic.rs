@@ -124,7 +124,8 @@ impl Witness {
             ReceiveRing::open(Netlink::open()?.link_index("aftr")?, libc::ETH_P_IP as u16, size, &everything)
         };
         let mut ring = bed.internet.run(open).unwrap().unwrap();
-        let (seen, new_homes, stop): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
+        let (seen, new_homes, stop): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicU64>, Arc<AtomicBool>) =
+            Default::default();
         let (list, counted, stopped) = (Arc::clone(&seen), Arc::clone(&new_homes), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let _sink = sink;

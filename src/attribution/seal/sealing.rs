@@ -111,7 +111,9 @@ pub(crate) fn ended_lately(
         let path = directory.intervals(&partition.name);
         match check_file(&path, partition.intervals_hash) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+                continue;
+            }
             Err(error) => return Err(error),
         }
         let rows = Table::open(&path)?.all()?.into_iter();

@@ -103,7 +103,14 @@ impl Writer {
             let shared = Arc::new(Shared::new());
             let writer = Arc::clone(&sleep);
             let (own, state) = (Arc::clone(&shared), Arc::clone(&state));
-            producers.push(Producer { queue, shared: own, writer, state, accepted: 0, room: options.queue as u64 });
+            producers.push(Producer {
+                queue,
+                shared: own,
+                writer,
+                state,
+                accepted: 0,
+                room: options.queue as u64,
+            });
             inlets.push(Inlet { records, shared, taken: 0 });
         }
         let shared = inlets.iter().map(|inlet| Arc::clone(&inlet.shared)).collect();
