@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -90,7 +91,7 @@ impl Bed {
         let socket = self.folder.join("notify");
         let _ = fs::remove_file(&socket);
         let notices = UnixDatagram::bind(&socket).unwrap();
-        notices.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        notices.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let mut command = Command::new(AFTR);
         command.args(["run", "--log-format", "human", "--config"]).arg(config);
         command.env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -102,7 +103,8 @@ impl Bed {
                 lines.lock().unwrap().push(line);
             }
         });
-        let daemon = Daemon { child, log };
+        let mut daemon = Daemon { child, log };
+        let mut patience = 60;
         let mut buffer = [0; 4096];
         loop {
             match notices.recv(&mut buffer) {
@@ -110,7 +112,11 @@ impl Bed {
                     return daemon;
                 }
                 Ok(_) => {}
-                Err(error) => panic!("the daemon is not ready: {error}\n{}", daemon.text()),
+                Err(error) => {
+                    patience -= 1;
+                    let lives = patience > 0 && daemon.child.try_wait().unwrap().is_none();
+                    assert!(lives, "the daemon is not ready: {error}\n{}", daemon.text());
+                }
             }
         }
     }
@@ -157,6 +163,25 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Does `play` while a thread does `meanwhile`, until `is_over`, which is so at the end even if something fails.
+pub(crate) fn meanwhile<T>(
+    is_over: &AtomicBool,
+    meanwhile: impl FnOnce() + Send,
+    play: impl FnOnce() -> T,
+) -> T {
+    struct Over<'o>(&'o AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let _over = Over(is_over);
+        scope.spawn(meanwhile);
+        play()
+    })
 }
 
 /// An empty folder that goes when the test ends.

@@ -13,7 +13,7 @@ use aftr::attribution::{Directory, Interval};
 use aftr::export::{Change, What, records};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bed::{Bed, Daemon, eventually, in_namespaces, ip};
+use crate::bed::{Bed, Daemon, eventually, in_namespaces, ip, meanwhile};
 use crate::traffic::{Homes, OLD_HOMES, Witness};
 
 const PORT: u16 = 4739;
@@ -122,19 +122,15 @@ impl Scene {
     fn play(&mut self, frozen_for: Duration) -> (Figures, u32) {
         let (is_over, sent) = (AtomicBool::new(false), AtomicU32::new(0));
         let mut homes = Homes::new(&self.bed);
-        let figures = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    let number = sent.fetch_add(1, Ordering::Relaxed) + 1;
-                    (1..=OLD_HOMES).for_each(|home| homes.send(home, number));
-                    homes.kick();
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            });
-            let figures = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.measure(frozen_for)));
-            is_over.store(true, Ordering::Relaxed);
-            figures.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+        let sender = || {
+            while !is_over.load(Ordering::Relaxed) {
+                let number = sent.fetch_add(1, Ordering::Relaxed) + 1;
+                (1..=OLD_HOMES).for_each(|home| homes.send(home, number));
+                homes.kick();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        };
+        let figures = meanwhile(&is_over, sender, || self.measure(frozen_for));
         std::thread::sleep(Duration::from_millis(300));
         (figures, sent.into_inner())
     }

@@ -11,7 +11,7 @@ use aftr::attribution::query::{Archive, LogGap, Question, Reason, Verdict};
 use aftr::attribution::wal::{Position, replay};
 use aftr::attribution::{Directory, GapCause, Millis, Record, time_text};
 
-use crate::bed::{AFTR, Bed, Daemon, eventually, in_namespaces, ip, now};
+use crate::bed::{AFTR, Bed, Daemon, eventually, in_namespaces, ip, meanwhile, now};
 use crate::traffic::{Homes, OLD_HOMES as OLD, Seen, Witness, b4};
 
 /// More grants than the queue and the writer's memory take: (65536 × 64 + 16 MiB) / 64, and some.
@@ -145,21 +145,17 @@ impl Drop for Scene {
 fn while_old_homes_send<T>(scene: &mut Scene, play: impl FnOnce(&mut Scene) -> T) -> (T, u32) {
     let (is_over, sent) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut homes = Homes::new(&scene.bed);
-    let played = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                let number = sent.fetch_add(1, Ordering::Relaxed) + 1;
-                for some in (1..=OLD).collect::<Vec<_>>().chunks(20) {
-                    some.iter().for_each(|&home| homes.send(home, number));
-                    homes.kick();
-                    std::thread::sleep(Duration::from_millis(4));
-                }
+    let sender = || {
+        while !is_over.load(Ordering::Relaxed) {
+            let number = sent.fetch_add(1, Ordering::Relaxed) + 1;
+            for some in (1..=OLD).collect::<Vec<_>>().chunks(20) {
+                some.iter().for_each(|&home| homes.send(home, number));
+                homes.kick();
+                std::thread::sleep(Duration::from_millis(4));
             }
-        });
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(scene)));
-        is_over.store(true, Ordering::Relaxed);
-        played.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
+        }
+    };
+    let played = meanwhile(&is_over, sender, || play(scene));
     std::thread::sleep(Duration::from_millis(300));
     (played, sent.into_inner())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aftr::attribution::query::{Archive, Question, Verdict};
 use aftr::attribution::{Directory, EndCause, Interval};
 
-use crate::bed::{AFTR, Bed, in_namespaces, now};
+use crate::bed::{AFTR, Bed, in_namespaces, meanwhile};
 use crate::traffic::{Homes, Seen, Witness, b4};
 
 /// RFC 6888 REQ-8, in milliseconds.
@@ -108,8 +108,8 @@ fn lives(bed: &Bed, config: &std::path::Path, kills: u32) -> (u32, Vec<Duration>
     let (is_over, homes) = (AtomicBool::new(false), AtomicU32::new(0));
     let is_up = AtomicBool::new(false);
     let mut starts = Vec::new();
-    std::thread::scope(|scope| {
-        scope.spawn(|| send(bed, &is_over, &is_up, &homes));
+    let sender = || send(bed, &is_over, &is_up, &homes);
+    meanwhile(&is_over, sender, || {
         for life in 0..kills {
             let begin = instant();
             let daemon = bed.start(config);
@@ -122,7 +122,6 @@ fn lives(bed: &Bed, config: &std::path::Path, kills: u32) -> (u32, Vec<Duration>
         }
         // The end of the last life is in the journal when another one has begun.
         bed.start(config).stop();
-        is_over.store(true, Ordering::Relaxed);
     });
     (homes.into_inner(), starts)
 }
@@ -212,6 +211,5 @@ fn check_rest(by_address: &ByAddress) -> f64 {
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
 fn instant() -> Instant {
-    let _ = now();
     Instant::now()
 }
