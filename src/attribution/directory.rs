@@ -60,7 +60,12 @@ impl Directory {
         for folder in [self.sealed(), self.wal(), self.0.join("configurations")] {
             fs::create_dir_all(folder)?;
         }
-        let file = File::options().create(true).write(true).truncate(false).open(self.0.join("lock"))?;
+        let path = self.0.join("lock");
+        if !path.exists() {
+            File::create(&path)?;
+        }
+        // Not for writing: a disk on which nothing else is open can still be made read-only.
+        let file = File::open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {

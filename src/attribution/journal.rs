@@ -5,11 +5,14 @@ use std::io::{self, Write};
 
 use super::digest::Digest;
 use super::directory::Directory;
+use super::ledger::Interval;
 use super::record::{Millis, Record};
-use super::seal::{Catalogue, Extent, Partition, Sealing, expire, seal, sealed_state};
-use super::wal::{Recovered, recover};
+use super::seal::{Catalogue, Extent, Partition, Sealing, ended_lately, expire, seal, sealed_state};
+use super::wal::{Block, QUARANTINE, Recovered, recover};
 
 const DAY: Millis = 86_400_000;
+/// An end by a crash is known to the second (ATT-2).
+const CRASH: Millis = 1000;
 
 /// A journal that this process alone writes.
 #[derive(Debug)]
@@ -42,7 +45,17 @@ impl Journal {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let sealed = sealed_state(directory, &catalogue)?;
-        let recovered = recover(&directory.wal(), &directory.aside(), &sealed, now)?;
+        let mut recovered = recover(&directory.wal(), &directory.aside(), &sealed, now)?;
+        // What ended a minute ago may be sealed already.
+        let since = recovered.last_known.saturating_sub(QUARANTINE + CRASH);
+        let ended = ended_lately(directory, &catalogue, since)?;
+        if !ended.is_empty() {
+            recovered.quarantine.extend(ended.iter().map(|interval| resting(interval, now)));
+            recovered
+                .quarantine
+                .sort_unstable_by_key(|block| (block.external, *block.ports.start(), *block.ports.end()));
+            recovered.quarantine.dedup();
+        }
         Ok((Journal { directory: directory.clone(), _lock: lock }, recovered))
     }
 
@@ -80,5 +93,52 @@ impl Journal {
         let sealing = seal(&self.directory, Extent::Finished)?;
         let horizon = now.saturating_sub(Millis::from(retention_days) * DAY);
         Ok(Tidied { sealing, expired: expire(&self.directory, horizon, now)? })
+    }
+}
+
+fn resting(interval: &Interval, now: Millis) -> Block {
+    let holding = &interval.holding;
+    let ports = holding.first_port..=holding.last_port;
+    Block { external: holding.external, ports, until: now + QUARANTINE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::record::EndCause;
+    use crate::attribution::testing::{Folder, holding};
+
+    /// DP REQ-8-crash: an hour ends between two crashes, and its records are sealed.
+    #[test]
+    fn ports_rest_across_lives_and_sealing() {
+        const HOUR: Millis = 1_000 * 3_600_000;
+        let folder = Folder::new("rest-sealed");
+        let directory = Directory::new(&folder);
+        let started = |at, number| Record::Started { at, since: at, holding: holding(number) };
+        let write = |recovered: &mut Recovered, at: Millis, records: &[Record]| {
+            recovered.log.append(at, records);
+            recovered.log.sync(at).unwrap();
+        };
+        let long_ago = HOUR - 600_000;
+        let (first, mut recovered) = Journal::open(&directory, long_ago).unwrap();
+        let ended = |at, number| Record::Ended {
+            at,
+            since: long_ago,
+            holding: holding(number),
+            cause: EndCause::Idle,
+        };
+        write(&mut recovered, long_ago, &[started(long_ago, 1), started(long_ago, 2), started(long_ago, 3)]);
+        write(&mut recovered, long_ago + 1000, &[ended(long_ago + 1000, 1)]);
+        write(&mut recovered, HOUR - 10_000, &[ended(HOUR - 10_000, 2)]);
+        drop((first, recovered));
+        let (second, mut recovered) = Journal::open(&directory, HOUR - 5000).unwrap();
+        write(&mut recovered, HOUR - 4000, &[Record::Alive { at: HOUR - 4000 }]);
+        write(&mut recovered, HOUR + 1000, &[Record::Alive { at: HOUR + 1000 }]);
+        assert_eq!(second.tidy(180, HOUR + 60_000).unwrap().sealing.partitions.len(), 1);
+        write(&mut recovered, HOUR + 60_000, &[Record::Alive { at: HOUR + 60_000 }]);
+        drop((second, recovered));
+        let (_, recovered) = Journal::open(&directory, HOUR + 61_000).unwrap();
+        let resting: Vec<u16> = recovered.quarantine.iter().map(|block| *block.ports.start()).collect();
+        assert_eq!(resting, [holding(2).first_port, holding(3).first_port], "{:?}", recovered.quarantine);
     }
 }

@@ -25,7 +25,8 @@ impl Clock {
         Instant::from_millis(self.origin.elapsed().as_millis() as u64)
     }
 
-    /// The wall clock's time at `at`, for records. It follows the wall clock when that is set.
+    /// The wall clock's time at `at`, for records. It follows the wall clock when that is set; otherwise whoever asks
+    /// for the same moment gets the same answer, give or take microseconds.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn wall(&self, at: Instant) -> SystemTime {

@@ -14,6 +14,8 @@ use crate::attribution::{ClockWatch, Directory, Journal, Millis, Record};
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two times of tidying.
 const TIDY: u32 = 60;
+/// Looks without a sync behind which a disk hangs.
+const HANGS: u32 = 5;
 /// Looks between two records of the configuration (ATT-21).
 const DAY: u32 = 86_400;
 
@@ -52,6 +54,7 @@ impl JournalKeeper {
             retention_days: config.retention_days,
             text: String::new(),
             is_failing: false,
+            syncs: (0, 0),
         };
         if let Some(text) = text {
             keeper.keep_configuration(text.to_owned()).map_err(refused)?;
@@ -125,6 +128,8 @@ struct Keeper {
     /// The configuration in force.
     text: String,
     is_failing: bool,
+    /// Groups that were durable at the last look, and looks since there was a new one.
+    syncs: (u64, u32),
 }
 
 impl Keeper {
@@ -162,7 +167,7 @@ impl Keeper {
     }
 
     fn tell_health(&mut self) {
-        let is_failing = self.producer.is_failing();
+        let is_failing = self.producer.is_failing() || self.disk_hangs();
         if is_failing && !self.is_failing {
             tracing::error!(
                 "the journal cannot be written: see its disk; on-loss says what happens to grants"
@@ -171,6 +176,14 @@ impl Keeper {
             tracing::info!("the journal is written again");
         }
         self.is_failing = is_failing;
+    }
+
+    /// No error, and nothing durable either, though there is an alive mark each second.
+    fn disk_hangs(&mut self) -> bool {
+        let syncs = self.producer.syncs();
+        let looks = if syncs == self.syncs.0 { self.syncs.1.saturating_add(1) } else { 0 };
+        self.syncs = (syncs, looks);
+        looks >= HANGS
     }
 
     fn keep_or_tell(&mut self, text: String) {

@@ -251,7 +251,10 @@ impl Netlink {
     /// As the kernel says.
     pub fn has_blackhole(&self, destination: IpNet) -> io::Result<bool> {
         let ours = blackhole(destination)?;
-        let routes = self.handle.route().get(ours.clone()).execute();
+        // Of the family; the kernel refuses a list that is to be of one prefix (EINVAL).
+        let mut all = RouteMessage::default();
+        all.header.address_family = ours.header.address_family;
+        let routes = self.handle.route().get(all).execute();
         let routes =
             self.call(|| "list the routes".into(), async { routes.try_collect::<Vec<_>>().await })?;
         let prefix = |route: &RouteMessage| {

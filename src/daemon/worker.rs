@@ -68,7 +68,7 @@ impl<D: Device + AsFd> Worker<D> {
             self.forward(&mut batch[..own], &mut verdicts, now);
             let handed_over = self.take_parcels(&mut verdicts, now);
             self.let_time_pass(now);
-            self.release_what_waited();
+            self.release_what_waited(now);
             self.flush();
             if self.answer_requests(now) == Then::Stop {
                 self.hand_out_events(now);
@@ -87,7 +87,7 @@ impl<D: Device + AsFd> Worker<D> {
         self.hand_out_events(now);
         for (packet, verdict) in batch.iter_mut().zip(verdicts) {
             if let Some(side) = verdict.leaves_to(packet.side) {
-                self.send(packet, side);
+                self.send(packet, side, now);
             } else if let (Verdict::ToWorker(to), Some(exchange)) = (*verdict, &mut self.exchange) {
                 exchange.give(packet, to);
             }
@@ -115,7 +115,7 @@ impl<D: Device + AsFd> Worker<D> {
         }
         self.hand_out_events(now);
         while let Some((packet, side)) = self.aftr.poll_packet() {
-            self.send(&packet, side);
+            self.send(&packet, side, now);
         }
         while let Some((packet, to)) = self.aftr.poll_handover() {
             if let Some(exchange) = &mut self.exchange {
@@ -124,22 +124,23 @@ impl<D: Device + AsFd> Worker<D> {
         }
     }
 
-    fn send(&mut self, packet: &Packet, to: Side) {
+    fn send(&mut self, packet: &Packet, to: Side, now: Instant) {
         if let Some(evidence) = &mut self.evidence
-            && evidence.keeps(packet, to)
+            && evidence.keeps(packet, to, now)
         {
             return;
         }
         self.unsent += u64::from(self.device.send(packet, to).is_err());
     }
 
-    /// Sends what waited for the record of a grant.
-    fn release_what_waited(&mut self) {
+    /// Sends what waited for the record of a grant, and says again what a gap has made uncertain.
+    fn release_what_waited(&mut self, now: Instant) {
         let Some(evidence) = &mut self.evidence else { return };
-        evidence.look();
-        while let Some(packet) = evidence.release() {
+        evidence.look(now);
+        while let Some(packet) = evidence.release(now) {
             self.unsent += u64::from(self.device.send(&packet, Side::Internet).is_err());
         }
+        evidence.say_again(|| self.aftr.grants(), || self.clock.unix_millis(now));
         self.aftr.allow_grants(!evidence.refuses_grants());
     }
 

@@ -8,6 +8,7 @@ use aftr_config::Protocol;
 use ipnet::Ipv6Net;
 
 use super::aftr::Aftr;
+use super::event::Grant;
 use super::table::NONE;
 use super::time::Instant;
 
@@ -114,6 +115,26 @@ impl Aftr {
     /// Every subscriber that holds something, in no particular but a repeatable order.
     pub fn subscribers(&self) -> impl Iterator<Item = SubscriberView> + '_ {
         self.subscribers.slab.iter().map(|(id, _)| self.subscriber_view(id))
+    }
+
+    /// Every port set that was granted and is held, as if it were granted now: its B4 is one that the subscriber has.
+    pub fn grants(&self) -> impl Iterator<Item = Grant> + '_ {
+        self.subscribers.slab.iter().flat_map(move |(_, subscriber)| {
+            let present = |id: &u32| (*id != NONE).then(|| &self.softwires.slab[*id]);
+            let softwires = std::iter::successors(present(&subscriber.first_softwire), move |softwire| {
+                present(&softwire.next)
+            });
+            let first = |id: &u32| (*id != NONE).then_some(*id);
+            let sets = std::iter::successors(first(&subscriber.first_port_set), move |&set| {
+                first(&self.pool.port_set(set).next)
+            });
+            sets.filter(|&id| !self.pool.is_own_range(id)).map(move |id| {
+                let grant = self.grant_record(id);
+                let is_present = softwires.clone().any(|softwire| softwire.b4 == grant.b4);
+                let other = softwires.clone().next().filter(|_| !is_present);
+                Grant { b4: other.map_or(grant.b4, |softwire| softwire.b4), ..grant }
+            })
+        })
     }
 
     fn subscriber_view(&self, id: u32) -> SubscriberView {

@@ -16,4 +16,4 @@ pub use sealing::{Extent, Sealing, seal};
 
 pub(crate) use marks::{is_mark, read_marks};
 pub(crate) use parquet::{Table, touches};
-pub(crate) use sealing::{check_file, sealed_state};
+pub(crate) use sealing::{check_file, ended_lately, sealed_state};

@@ -97,6 +97,31 @@ pub(crate) fn sealed_state(directory: &Directory, catalogue: &Catalogue) -> io::
     })
 }
 
+/// Sealed holdings that ended at `since` or later, in the records of a writer that was there until then.
+///
+/// # Errors
+/// A file that cannot be read. What has changed since it was sealed is left out.
+pub(crate) fn ended_lately(
+    directory: &Directory,
+    catalogue: &Catalogue,
+    since: Millis,
+) -> io::Result<Vec<Interval>> {
+    let mut ended = Vec::new();
+    for partition in catalogue.partitions.iter().rev().take_while(|partition| partition.to >= since) {
+        let path = directory.intervals(&partition.name);
+        match check_file(&path, partition.intervals_hash) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let rows = Table::open(&path)?.all()?.into_iter();
+        ended.extend(rows.filter(|row| row.end.is_some_and(|(end, _)| end >= since)));
+    }
+    Ok(ended)
+}
+
 /// Whether a sealed file is still what was sealed; damaged Parquet is not even looked at.
 ///
 /// # Errors

@@ -17,6 +17,8 @@ pub struct Producer {
     pub(super) state: Arc<State>,
     /// Records that were accepted.
     pub(super) accepted: u64,
+    /// Records that the queue takes.
+    pub(super) room: u64,
 }
 
 /// A record that was accepted, by its number among those of its producer.
@@ -80,6 +82,27 @@ impl Producer {
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.state.is_failing.load(Ordering::Acquire)
+    }
+
+    /// Whether more than half of what the queue takes is not durable: the disk is slower than this worker.
+    #[inline]
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.accepted - self.shared.durable.load(Ordering::Acquire) > self.room / 2
+    }
+
+    /// Gap records that the writer has made of records that no queue took. What is pushed after this was read stands
+    /// behind them in the journal.
+    #[inline]
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.state.gaps.load(Ordering::Acquire)
+    }
+
+    /// Groups that were made durable. There is one each second at least: alive marks.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.state.syncs.load(Ordering::Relaxed)
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) struct State {
     durable: AtomicU64,
     pub(super) is_failing: AtomicBool,
     write_errors: AtomicU64,
-    syncs: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) gaps: AtomicU64,
     pending: AtomicU64,
     stop: AtomicBool,
 }
@@ -102,7 +103,14 @@ impl Writer {
             let shared = Arc::new(Shared::new());
             let writer = Arc::clone(&sleep);
             let (own, state) = (Arc::clone(&shared), Arc::clone(&state));
-            producers.push(Producer { queue, shared: own, writer, state, accepted: 0 });
+            producers.push(Producer {
+                queue,
+                shared: own,
+                writer,
+                state,
+                accepted: 0,
+                room: options.queue as u64,
+            });
             inlets.push(Inlet { records, shared, taken: 0 });
         }
         let shared = inlets.iter().map(|inlet| Arc::clone(&inlet.shared)).collect();
@@ -242,6 +250,7 @@ impl<C: WallClock> Work<C> {
             if let Some((lost, since)) = inlet.shared.losses() {
                 let from = since.unwrap_or(self.looked_at).min(now);
                 self.records.push(Record::Gap { from, to: now, why: GapCause::QueueFull, lost });
+                self.state.gaps.fetch_add(1, Ordering::AcqRel);
             }
         }
         self.looked_at = now;

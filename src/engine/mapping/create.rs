@@ -211,7 +211,7 @@ impl Aftr {
         self.watch_pool(plan.place.address, now);
     }
 
-    pub(super) fn grant_record(&self, port_set: u32) -> Grant {
+    pub(in crate::engine) fn grant_record(&self, port_set: u32) -> Grant {
         let set = self.pool.port_set(port_set);
         let (address, ports) = self.pool.extent(port_set);
         Grant {
