@@ -82,8 +82,11 @@ pub(crate) fn write(file: &File, rows: &[Interval]) -> io::Result<()> {
 
 type Column = fn(&Interval) -> i64;
 
+/// How many columns an interval has.
+pub(crate) const COLUMN_COUNT: usize = 19;
+
 /// A column's values, in the order of the schema; of optional ones -1 for none.
-const COLUMNS: [Column; 19] = [
+const COLUMNS: [Column; COLUMN_COUNT] = [
     |row| i64::from(row.holding.external.to_bits()),
     |row| i64::from(row.holding.first_port),
     |row| i64::from(row.holding.last_port),
@@ -109,6 +112,19 @@ const COLUMNS: [Column; 19] = [
     |row| row.end_record as i64,
     |row| row.since as i64,
 ];
+
+/// An interval as the numbers of its columns.
+pub(crate) fn numbers(row: &Interval) -> [i64; COLUMN_COUNT] {
+    COLUMNS.map(|column| column(row))
+}
+
+/// The interval that these numbers are.
+///
+/// # Errors
+/// They are none.
+pub(crate) fn interval_of(numbers: [i64; COLUMN_COUNT]) -> io::Result<Interval> {
+    interval(numbers).map_err(wrong)
+}
 
 fn write_group<W: io::Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,

@@ -1,0 +1,162 @@
+//! The only place that speaks HTTP: statements go to ClickHouse, values only ever as its query parameters.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::address::Address;
+
+/// Octets of an answer: a segment has 2 million intervals at most, and no answer has them all.
+const LONGEST_ANSWER: u64 = 1 << 30;
+
+/// Patience, in seconds.
+const CONNECT: u64 = 10;
+const ANSWER: u64 = 600;
+
+/// A ClickHouse to talk to.
+#[derive(Debug)]
+pub struct Clickhouse {
+    address: Address,
+    agent: Agent,
+}
+
+/// A parameter: `{name:Type}` in the statement.
+pub(super) type Parameter<'a> = (&'a str, &'a dyn std::fmt::Display);
+
+impl Clickhouse {
+    /// Nothing is sent yet. `authorities`: PEM, whom to believe instead of those that browsers do.
+    ///
+    /// # Errors
+    /// `authorities` are no certificates.
+    pub fn new(address: &Address, authorities: Option<&[u8]>) -> io::Result<Clickhouse> {
+        Clickhouse::with_patience(address, authorities, Duration::from_secs(ANSWER))
+    }
+
+    /// As [`Clickhouse::new`], for a statement that has `patience` to answer.
+    pub(super) fn with_patience(
+        address: &Address,
+        authorities: Option<&[u8]>,
+        patience: Duration,
+    ) -> io::Result<Clickhouse> {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_connect(Some(Duration::from_secs(CONNECT)))
+            .timeout_global(Some(patience));
+        if let Some(pem) = authorities {
+            let authority = Certificate::from_pem(pem).map_err(io::Error::other)?;
+            let roots = RootCerts::new_with_certs(&[authority]);
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Ok(Clickhouse { address: address.clone(), agent: config.build().into() })
+    }
+
+    /// Where it is, without the password.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What a statement gives, in the format that it names.
+    pub(super) fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> io::Result<Vec<u8>> {
+        self.send(Some(&self.address.database), None, parameters, sql.as_bytes())
+    }
+
+    /// As [`Clickhouse::query`], where there is no database yet.
+    pub(super) fn query_without_database(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> io::Result<Vec<u8>> {
+        self.send(None, None, parameters, sql.as_bytes())
+    }
+
+    /// Rows of a statement that ends with `FORMAT JSONCompactEachRow`.
+    pub(super) fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> io::Result<Vec<Value>> {
+        let text = self.query(sql, parameters)?;
+        let lines = text.split(|&octet| octet == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|error| self.strange(&error))).collect()
+    }
+
+    /// Gives data to an `INSERT`.
+    pub(super) fn insert(&self, sql: &str, parameters: &[Parameter<'_>], data: &[u8]) -> io::Result<()> {
+        self.send(Some(&self.address.database), Some(sql), parameters, data).map(drop)
+    }
+
+    /// What it said is not what it should say.
+    pub(super) fn strange(&self, why: &dyn std::fmt::Display) -> io::Error {
+        io::Error::other(format!("{} answers something else than was asked for: {why}", self.address))
+    }
+
+    fn send(
+        &self,
+        database: Option<&str>,
+        sql: Option<&str>,
+        parameters: &[Parameter<'_>],
+        body: &[u8],
+    ) -> io::Result<Vec<u8>> {
+        let Address { is_secure, host, port, user, password, .. } = &self.address;
+        let scheme = if *is_secure { "https" } else { "http" };
+        let mut request = self
+            .agent
+            .post(format!("{scheme}://{host}:{port}/"))
+            .header("X-ClickHouse-User", user)
+            .header("X-ClickHouse-Key", password)
+            // The status comes when everything is known: no answer that breaks off in the middle looks whole.
+            .query("wait_end_of_query", "1")
+            .query("output_format_json_quote_64bit_integers", "0");
+        for (name, value) in [("database", database), ("query", sql)] {
+            if let Some(value) = value {
+                request = request.query(name, value);
+            }
+        }
+        for (name, value) in parameters {
+            request = request.query(format!("param_{name}"), value.to_string());
+        }
+        let answer = request.send(body);
+        self.answer(answer.map_err(|error| self.unreachable(&error))?)
+    }
+
+    fn answer(&self, mut response: Response<Body>) -> io::Result<Vec<u8>> {
+        let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        let code = response.headers().get("X-ClickHouse-Exception-Code");
+        let code = code.and_then(|code| code.to_str().ok()?.parse::<u32>().ok());
+        if response.status() == StatusCode::OK && code.is_none() {
+            return Ok(body);
+        }
+        let text = String::from_utf8_lossy(&body);
+        let said = text.lines().next().unwrap_or_default().chars().take(500).collect::<String>();
+        let code = code.or_else(|| said.strip_prefix("Code: ")?.split('.').next()?.parse().ok());
+        let status = response.status();
+        let cure = match (code, status) {
+            (Some(60 | 81), _) => "`aftr journal ship --create` makes the database and its tables",
+            (Some(192 | 193 | 194 | 497 | 516), _)
+            | (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                "give user and password as clickhouse://user@host/ and --password-file FILE; the user needs SELECT, \
+                 and to ship INSERT and ALTER DELETE"
+            }
+            (Some(_), _) => "the server's log says more",
+            (None, _) => "is this ClickHouse's port for HTTP (8123, with TLS 8443)?",
+        };
+        Err(io::Error::other(format!("{} refuses ({status}): {said}\n  {cure}", self.address)))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> io::Error {
+        let why = format!(
+            "{} does not answer: {error}\n  is it up, and is this its port for HTTP (8123, with TLS 8443)? What was \
+             shipped before stays; the next try goes on behind it",
+            self.address
+        );
+        let kind = match error {
+            ureq::Error::Timeout(_) => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::NotConnected,
+        };
+        io::Error::new(kind, why)
+    }
+}
