@@ -52,7 +52,7 @@ pub fn create(clickhouse: &Clickhouse, retention_days: u16) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a sealed file as it is. One thread, so that rows are numbered as they stand in it.
+/// Takes a sealed file as it is.
 pub(super) fn insert_intervals() -> String {
     let structure: Vec<String> = SEALED.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
     let names = SEALED.map(|(name, _)| name);
@@ -63,9 +63,7 @@ pub(super) fn insert_intervals() -> String {
     format!(
         "INSERT INTO intervals (aftr, segment, load, day, row, {}) \
          SELECT {{aftr:String}}, {{segment:UInt64}}, {{load:UInt64}}, {{day:Date}}, rowNumberInAllBlocks(), {} \
-         FROM input('{}') \
-         SETTINGS insert_deduplicate = 0, max_threads = 1, max_insert_threads = 1, input_format_parallel_parsing = 0, \
-         input_format_parquet_preserve_order = 1 FORMAT Parquet",
+         FROM input('{}') FORMAT Parquet",
         names.join(", "),
         values.join(", "),
         structure.join(", "),
