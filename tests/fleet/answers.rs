@@ -81,8 +81,11 @@ fn compare(question: &Question, wanted: &Answer, answer: &Answer, name: &str, co
         );
         return;
     }
+    assert_eq!(answer.verdict, wanted.verdict, "{context} {question:?}");
+    for (ours, theirs) in answer.evidence.iter().zip(&wanted.evidence) {
+        assert_eq!(ours.interval, theirs.interval, "{context} {question:?}");
+    }
     assert_eq!(told(answer), told(wanted), "{context} {question:?}");
-    assert_eq!(answer.verdict, wanted.verdict);
     for (ours, theirs) in answer.evidence.iter().zip(&wanted.evidence) {
         match (&ours.place, &theirs.place) {
             (

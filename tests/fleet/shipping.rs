@@ -89,6 +89,11 @@ fn tampered(place: &Place, world: &World, folder: &Folder) {
         let clickhouse = Clickhouse::new(&place.url().parse().unwrap(), None).unwrap();
         Fleet::open(clickhouse, None).unwrap().ask(&question).unwrap().to_json()["why"].to_string()
     };
+    let sql = crate::files::block("FROM intervals")
+        .replace("198.51.100.7", &row.holding.external.to_string())
+        .replace("5060", &row.holding.first_port.to_string());
+    let holders = place.sql(&sql);
+    assert!(holders.contains(&format!("aftr-1\t{}\t64", row.holding.b4)), "{holders}");
     let good = ask();
     assert!(!good.contains("not what was shipped"), "{good}");
     let of = format!("WHERE aftr = 'aftr-1' AND segment = {segment} AND row = 3");
@@ -190,7 +195,7 @@ fn look_ups(place: &Place, rows: u32) {
         let Record::Started { holding, .. } = started(number * 7919 % rows) else { unreachable!() };
         let (address, port) = (holding.external, Some(holding.first_port + 5));
         let start = Instant::now();
-        let answer = fleet.ask(&Question { address, port, time: START, uncertainty: 1000, protocol: None });
+        let answer = fleet.ask(&Question { address, port, time: START, uncertainty: 0, protocol: None });
         spent.push(start.elapsed());
         assert_eq!(answer.unwrap().verdict.subscribers(), [holding.subscriber()]);
     }

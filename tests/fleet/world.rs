@@ -71,9 +71,9 @@ impl World {
         let own = self.below(8) == 0;
         Question {
             address: if own { Ipv4Addr::new(192, 0, 2, 1) } else { address },
-            port: (self.below(12) > 0).then(|| 1000 + self.below(65_000) as u16),
+            port: (self.below(12) > 0).then(|| 1000 + self.below(64_500) as u16),
             time: START - HOUR + self.below(span),
-            uncertainty: [0, 1000, 60_000, 2 * HOUR][self.below(4) as usize],
+            uncertainty: [0, 1000, 60_000, HOUR / 4][self.below(4) as usize],
             protocol: (self.below(3) == 0).then_some(6),
         }
     }
@@ -117,10 +117,10 @@ impl World {
             0..600 => self.grant(),
             600..970 => self.release(),
             970..980 => self.step_softwire(),
-            980..984 => self.lose(),
-            984..988 => self.doubt(),
-            988..990 => self.set_clock(),
-            990..994 => {
+            980..982 => self.lose(),
+            982..985 => self.doubt(),
+            985..987 => self.set_clock(),
+            987..989 => {
                 // A crash, and a while without.
                 self.open = None;
                 self.now += self.below(400_000);
@@ -171,12 +171,12 @@ impl World {
         self.sync(&[Record::Moved { at: self.now, prefix_len: 64, from, to }]);
     }
 
-    /// A gap; after half of them everything is said again.
+    /// A gap; after most of them everything is said again.
     fn lose(&mut self) {
         let from = self.now;
         self.now += self.below(60_000);
         let mut records = vec![Record::Gap { from, to: self.now, why: GapCause::QueueFull, lost: 3 }];
-        if self.below(2) == 0 {
+        if self.below(6) > 0 {
             let at = self.now;
             let again = |&(since, holding): &(Millis, Holding)| Record::Started { at, since, holding };
             records.extend(self.held.iter().flatten().map(again));
@@ -194,7 +194,7 @@ impl World {
 
     fn set_clock(&mut self) {
         let before = self.now;
-        let size = self.below(2 * HOUR);
+        let size = self.below(HOUR / 2);
         self.now = if self.below(2) == 0 { before + size } else { before - size };
         self.sync(&[Record::Clock { at: self.now, before, change: ClockChange::Step }]);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
-use super::http::Clickhouse;
+use super::http::{Clickhouse, number};
 use super::loads::{Load, Loads, Shipped};
 use super::schema::count_and_sum;
 use super::sum::Sum;
@@ -182,7 +182,7 @@ fn hashes_of_marks(clickhouse: &Clickhouse, aftr: &str) -> io::Result<BTreeMap<(
                WHERE aftr = {aftr:String} AND state = 'shipped' FORMAT JSONCompactEachRow";
     let rows = clickhouse.rows(sql, &[("aftr", &aftr)])?;
     let of =
-        |row: &serde_json::Value| Some(((row[0].as_u64()?, row[1].as_u64()?), row[2].as_str()?.to_owned()));
+        |row: &serde_json::Value| Some(((number(&row[0])?, number(&row[1])?), row[2].as_str()?.to_owned()));
     rows.iter().map(|row| of(row).ok_or_else(|| clickhouse.strange(row))).collect()
 }
 

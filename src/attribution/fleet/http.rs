@@ -34,6 +34,11 @@ pub struct Clickhouse {
     agent: Agent,
 }
 
+/// A number of an answer in JSON: older servers write large ones as text.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
 /// A parameter: `{name:Type}` in the statement.
 pub(super) type Parameter<'a> = (&'a str, &'a dyn std::fmt::Display);
 
@@ -118,8 +123,7 @@ impl Clickhouse {
             .header("X-ClickHouse-User", user)
             .header("X-ClickHouse-Key", password)
             // The status comes when everything is known: no answer that breaks off in the middle looks whole.
-            .query("wait_end_of_query", "1")
-            .query("output_format_json_quote_64bit_integers", "0");
+            .query("wait_end_of_query", "1");
         for (name, value) in [("database", database), ("query", sql)] {
             if let Some(value) = value {
                 request = request.query(name, value);
@@ -171,5 +175,112 @@ impl Clickhouse {
             _ => io::ErrorKind::NotConnected,
         };
         io::Error::new(kind, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// Gives one answer, and what it was asked.
+    fn server(answer: &'static str) -> (Address, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"SELECT 1") {
+                let mut octets = [0; 4096];
+                let read = stream.read(&mut octets).unwrap();
+                asked.extend_from_slice(&octets[..read]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        (format!("clickhouse://aftr:secret@127.0.0.1:{port}/cgn").parse().unwrap(), served)
+    }
+
+    fn told(answer: &'static str) -> String {
+        let (address, served) = server(answer);
+        let error = Clickhouse::new(&address, None).unwrap().query("SELECT 1", &[]).unwrap_err().to_string();
+        served.join().unwrap();
+        assert!(error.contains("clickhouse://aftr@127.0.0.1:") && !error.contains("secret"), "{error}");
+        error
+    }
+
+    #[test]
+    fn a_value_goes_as_a_parameter_and_never_into_the_statement() {
+        let (address, served) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1\n");
+        let clickhouse = Clickhouse::new(&address, None).unwrap();
+        let answer = clickhouse.query("SELECT 1", &[("aftr", &"x' OR 1 & y")]).unwrap();
+        let asked = served.join().unwrap();
+        assert_eq!(answer, b"1\n");
+        assert!(
+            asked.contains("param_aftr=x%27%20OR%201%20%26%20y") && asked.contains("database=cgn"),
+            "{asked}"
+        );
+        assert!(asked.contains("x-clickhouse-key: secret") && asked.ends_with("\r\n\r\nSELECT 1"), "{asked}");
+    }
+
+    #[test]
+    fn an_error_says_where_it_came_from_and_what_helps() {
+        let missing = "HTTP/1.1 404 Not Found\r\nX-ClickHouse-Exception-Code: 60\r\nContent-Length: 40\r\n\r\n\
+                       Code: 60. DB::Exception: Unknown table x";
+        let told_missing = told(missing);
+        assert!(
+            told_missing.contains("Unknown table x") && told_missing.contains("ship --create"),
+            "{told_missing}"
+        );
+        let denied = told("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+        assert!(denied.contains("401") && denied.contains("--password-file"), "{denied}");
+        let full = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 47\r\n\r\n\
+                    Code: 243. DB::Exception: Not enough space on d";
+        assert!(told(full).contains("Not enough space"));
+        // What else listens there.
+        assert!(told("HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nnginx").contains("8123"));
+        // It says 200 first and knows better later.
+        let late = "HTTP/1.1 200 OK\r\nX-ClickHouse-Exception-Code: 159\r\nContent-Length: 35\r\n\r\n\
+                    Code: 159. DB::Exception: Timeout e";
+        assert!(told(late).contains("Timeout e"));
+    }
+
+    #[test]
+    fn numbers_may_be_text() {
+        assert_eq!([number(&7.into()), number(&"18446744073709551615".into())], [Some(7), Some(u64::MAX)]);
+        assert_eq!([number(&"x".into()), number(&Value::Null)], [None, None]);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_none() {
+        assert!(told("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").contains("does not answer"));
+        assert!(told("").contains("does not answer"));
+    }
+
+    #[test]
+    fn nobody_there_and_nobody_who_answers_are_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: Address =
+            format!("clickhouse://127.0.0.1:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+        let patience = Duration::from_millis(200);
+        let silent = Clickhouse::with_patience(&address, None, patience).unwrap();
+        let error = silent.query("SELECT 1", &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        drop(listener);
+        let error = Clickhouse::new(&address, None).unwrap().query("SELECT 1", &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
+        assert!(
+            error.to_string().contains("does not answer") && error.to_string().contains("is it up"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_authority_that_is_no_certificate_is_refused() {
+        let address: Address = "clickhouses://127.0.0.1/".parse().unwrap();
+        assert!(Clickhouse::new(&address, Some(b"no certificate")).is_err());
     }
 }

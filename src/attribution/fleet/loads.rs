@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::http::Clickhouse;
+use super::http::{Clickhouse, number};
 use super::sum::Sum;
 use crate::attribution::digest::Digest;
 use crate::attribution::moment::time_text;
@@ -75,7 +75,7 @@ impl Loads {
         let mut seen: BTreeMap<(u64, Load), Seen> = BTreeMap::new();
         for row in &rows {
             let wrong = || clickhouse.strange(&format!("a row of segments, {row}"));
-            let (segment, load) = (row[0].as_u64().ok_or_else(wrong)?, row[1].as_u64().ok_or_else(wrong)?);
+            let (segment, load) = (number(&row[0]).ok_or_else(wrong)?, number(&row[1]).ok_or_else(wrong)?);
             let entry = seen.entry((segment, load)).or_default();
             entry.day = row[3].as_str().ok_or_else(wrong)?.to_owned();
             match row[2].as_str() {
@@ -120,9 +120,9 @@ impl Shipped {
                 incomplete: began["is-incomplete"].as_bool()?,
                 configuration: began["configuration"].as_str().and_then(Digest::parse),
             },
-            load: row[1].as_u64()?,
+            load: number(&row[1])?,
             day: row[3].as_str()?.to_owned(),
-            sum: Sum::of_text(row[4].as_u64()?, row[5].as_str()?)?,
+            sum: Sum::of_text(number(&row[4])?, row[5].as_str()?)?,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use serde_json::json;
 
 use super::check::{count_load, difference, read_catalogue, sealed_files};
-use super::http::Clickhouse;
+use super::http::{Clickhouse, number};
 use super::loads::{Leftover, Loads, Shipped, at, day_of, insert, load_at, note_shipped, note_state};
 use super::schema::insert_intervals;
 use super::sum::Sum;
@@ -158,7 +158,7 @@ impl Shipper<'_> {
                  FORMAT JSONCompactEachRow",
                 &[("aftr", &self.aftr), ("sha256", &digest)],
             )?;
-            if there.first().is_some_and(|row| row[0].as_u64() > Some(0)) {
+            if there.first().is_some_and(|row| number(&row[0]) > Some(0)) {
                 continue;
             }
             let Ok(text) = fs::read_to_string(self.directory.configuration(digest)) else { continue };
