@@ -41,8 +41,8 @@ fn the_tables_answer_as_the_journals_do() {
     let mut asked = BTreeMap::new();
     let (mut compared, mut spent) = (0, Vec::new());
     for (seed, name) in [(1, "aftr-1"), (2, "aftr-2")] {
-        let mut world = World::build(&folder.join(name), seed, 6000);
-        assert!(world.grants > 1500, "{} grants", world.grants);
+        let mut world = World::build(&folder.join(name), seed, 8000);
+        assert!(world.grants > 1000, "{} grants", world.grants);
         assert_ends(
             &ship(&place, &folder.join(name), name, &["--create", "--retention-days", "730"]),
             0,

@@ -14,7 +14,7 @@ use rand_core::{Rng, SeedableRng};
 /// 2026-11-15T00:00:00Z
 pub(crate) const START: Millis = 1_794_700_800_000;
 const HOUR: Millis = 3_600_000;
-const BLOCKS: u64 = 256;
+const BLOCKS: u64 = 64;
 
 pub(crate) struct World {
     pub(crate) directory: Directory,
@@ -67,11 +67,11 @@ impl World {
     /// Near something that happened, or anywhere.
     pub(crate) fn question(&mut self) -> Question {
         let span = self.now - START + 4 * HOUR;
-        let address = Ipv4Addr::new(198, 51, 100, self.below(3) as u8);
+        let address = Ipv4Addr::new(198, 51, 100, (self.below(10) == 0).into());
         let own = self.below(8) == 0;
         Question {
             address: if own { Ipv4Addr::new(192, 0, 2, 1) } else { address },
-            port: (self.below(12) > 0).then(|| 1000 + self.below(64_500) as u16),
+            port: (self.below(12) > 0).then(|| 1000 + self.below(33_500) as u16),
             time: START - HOUR + self.below(span),
             uncertainty: [0, 1000, 60_000, HOUR / 4][self.below(4) as usize],
             protocol: (self.below(3) == 0).then_some(6),
