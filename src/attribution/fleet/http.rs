@@ -170,10 +170,8 @@ impl Clickhouse {
              shipped before stays; the next try goes on behind it",
             self.address
         );
-        let kind = match error {
-            ureq::Error::Timeout(_) => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::NotConnected,
-        };
+        let is_late = matches!(error, ureq::Error::Timeout(_));
+        let kind = if is_late { io::ErrorKind::TimedOut } else { io::ErrorKind::NotConnected };
         io::Error::new(kind, why)
     }
 }
