@@ -15,7 +15,8 @@ use super::schema::numbers;
 use crate::attribution::digest::Digest;
 use crate::attribution::ledger::Interval;
 use crate::attribution::query::{
-    Began, Evidence, Found, Hole, LogGap, Marks, Place, Shelved, Source, gather, latest_of_each, time_around,
+    Began, Evidence, Found, Hole, LogGap, Marks, Place, Shelved, Source, Spans, gather, latest_of_each,
+    time_around,
 };
 use crate::attribution::record::Millis;
 use crate::attribution::seal::{COLUMN_COUNT, Partition, decode_marks, interval_of, touches};
@@ -87,6 +88,25 @@ impl Member {
             }
         };
         Ok((self.intervals(shipped, external, ports)?, marks.to_vec()))
+    }
+
+    /// What lasts at the end of the last partition.
+    fn open_at_the_end(
+        &self,
+        partition: &Partition,
+        external: u32,
+        ports: &RangeInclusive<u16>,
+        spans: &mut Spans,
+    ) -> io::Result<Vec<Interval>> {
+        let mut rows = match self.content(partition, external, ports) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                spans.holes.push((partition.from..=Millis::MAX, Hole::Differs));
+                Vec::new()
+            }
+            content => content?.0,
+        };
+        rows.retain(|row| row.end.is_none());
+        Ok(rows)
     }
 
     fn prove(&self, shipped: &Shipped) -> io::Result<Marks> {
@@ -175,23 +195,17 @@ impl Source for Member {
             let (before, behind) = (pair[0].partition.last_known, pair[1].partition.from);
             found.spans.holes.push((before.min(behind)..=before.max(behind), Hole::NotShipped));
         }
-        let time = time_around(window);
         if let Some(Shipped { partition, .. }) = self.shipped.last()
-            && partition.last_known <= *time.end()
+            && partition.last_known <= *time_around(window).end()
         {
-            // For the second behind the last sign of life holds what held then.
-            let (mut rows, _) = match self.content(partition, external, ports) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    found.spans.holes.push((partition.from..=Millis::MAX, Hole::Differs));
-                    (Vec::new(), Vec::new())
-                }
-                content => content?,
-            };
-            rows.retain(|row| row.end.is_none());
-            let place = place(partition);
-            found
-                .evidence
-                .extend(rows.into_iter().map(|interval| Evidence { interval, place: place.clone() }));
+            // For the second behind the last sign of life holds what held then. A window that begins before that has found
+            // it already.
+            if partition.to < *window.start() {
+                let rows = self.open_at_the_end(partition, external, ports, &mut found.spans)?;
+                let place = place(partition);
+                let evidence = rows.into_iter().map(|interval| Evidence { interval, place: place.clone() });
+                found.evidence.extend(evidence);
+            }
             let last = partition.last_known;
             found.spans.add(&[], (last, last), Began::behind(partition));
         }

@@ -15,5 +15,5 @@ pub use archive::{Archive, OwnRange};
 pub use question::Question;
 
 pub(super) use judge::{judge, verdict};
-pub(super) use marks::{Began, Hole};
+pub(super) use marks::{Began, Hole, Spans};
 pub(super) use source::{Found, Marks, Shelved, Source, gather, latest_of_each, time_around};
