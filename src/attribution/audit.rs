@@ -1,5 +1,6 @@
 //! The record of queries (PRIV-5): who asked what, when, from where, in which case, and what he was told.
 
+use std::fs;
 use std::io;
 
 use serde_json::{Value, json};
@@ -30,6 +31,23 @@ pub struct Asker {
 /// A record that cannot be written.
 pub fn note(directory: &Directory, asker: &Asker, answers: &[Answer]) -> io::Result<u64> {
     let entries: Vec<Value> = answers.iter().map(|answer| entry(asker, answer)).collect();
+    append_lines(&directory.audit(), &entries)
+}
+
+/// As [`note`], of answers that a fleet's tables gave: the entries say which. The directory need not be a journal.
+///
+/// # Errors
+/// A record that cannot be written.
+pub fn note_fleet(directory: &Directory, asker: &Asker, fleet: &str, answers: &[Answer]) -> io::Result<u64> {
+    fs::create_dir_all(directory.path())?;
+    let entries: Vec<Value> = answers
+        .iter()
+        .map(|answer| {
+            let mut entry = entry(asker, answer);
+            entry["asked"] = json!(fleet);
+            entry
+        })
+        .collect();
     append_lines(&directory.audit(), &entries)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every grant is a [`Record`] in a write-ahead log ([`wal`]), durable before a packet uses it. What is older
 //! than an hour is sealed into Parquet files ([`seal`]); [`query`] answers from both, and says so where it
-//! cannot. Formats: `docs/journal.md`.
+//! cannot. A [`fleet`] puts the sealed files of many AFTRs into ClickHouse. Formats: `docs/journal.md`.
 
 mod record;
 mod digest;
@@ -13,6 +13,7 @@ mod directory;
 pub mod wal;
 pub mod seal;
 pub mod query;
+pub mod fleet;
 mod journal;
 mod clock_watch;
 mod audit;
@@ -20,7 +21,7 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use audit::{Asker, note};
+pub use audit::{Asker, note, note_fleet};
 pub use clock_watch::ClockWatch;
 pub use digest::Digest;
 pub use directory::Directory;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::attribute::asker;
+use super::ship::Ship;
 use crate::attribution::query::Archive;
 use crate::attribution::{Directory, Interval, append_lines, parse_time, time_text, verify};
 
@@ -29,6 +30,8 @@ enum Task {
     Export(ForCase),
     /// Say which external address and ports were a B4's own at a moment (RFC 7422)
     Range(Range),
+    /// Put sealed partitions into a ClickHouse, and prove that none of their intervals is missing or doubled there
+    Ship(Ship),
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +76,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Stat(place) => stat(&place),
         Task::Export(of) => export(&of),
         Task::Range(range) => own_range(&range),
+        Task::Ship(ship) => super::ship::run(&ship),
     }
 }
 

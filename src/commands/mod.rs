@@ -14,6 +14,7 @@ mod configuration;
 mod describe;
 mod outcome;
 mod refusal;
+mod ship;
 
 pub use describe::describe;
 pub use outcome::exit_code;

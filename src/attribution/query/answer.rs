@@ -50,6 +50,10 @@ pub enum LogGap {
     Blind,
     /// The journal ends before.
     End,
+    /// The fleet's tables do not have that time of the AFTR, or not yet.
+    NotShipped,
+    /// What the fleet's tables have of that time is not what was shipped.
+    Differs,
     /// The text of the configuration that held is not there, or has changed.
     Configuration,
 }
@@ -65,6 +69,8 @@ pub enum Place {
         name: String,
         /// SHA-256 of its file.
         hash: Digest,
+        /// Of a fleet, whose partition it is.
+        aftr: Option<String>,
     },
     /// It follows from a configuration (RFC 7422).
     Configuration(Digest),
@@ -113,7 +119,12 @@ impl Evidence {
             self.interval;
         let place = match &self.place {
             Place::Log(chain) => json!({ "log": { "chain": chain.to_string() } }),
-            Place::Partition { name, hash } => json!({ "partition": name, "sha-256": hash.to_string() }),
+            Place::Partition { name, hash, aftr: None } => {
+                json!({ "partition": name, "sha-256": hash.to_string() })
+            }
+            Place::Partition { name, hash, aftr: Some(aftr) } => {
+                json!({ "partition": name, "sha-256": hash.to_string(), "aftr": aftr })
+            }
             Place::Configuration(digest) => json!({ "configuration": digest.to_string() }),
         };
         json!({
@@ -200,6 +211,11 @@ impl fmt::Display for Reason {
                 "no record names a holder, but records were lost before and one may be among them"
             }
             Reason::LogGap(LogGap::End) => "the journal ends before that time",
+            Reason::LogGap(LogGap::NotShipped) => "the records of that time are not shipped, or not yet",
+            Reason::LogGap(LogGap::Differs) => {
+                "what the fleet's tables have of that time is not what was shipped: `aftr journal ship --verify` \
+                 says more"
+            }
             Reason::LogGap(LogGap::Configuration) => {
                 "the configuration of that time is not there, or was changed"
             }

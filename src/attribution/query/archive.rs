@@ -10,19 +10,20 @@ use std::rc::Rc;
 
 use aftr_config::Config;
 
-use super::answer::{Evidence, Place};
-use super::marks::{Began, Hole, Spans};
+use super::answer::{Answer, Evidence, LogGap, Place};
+use super::judge::judge;
+use super::marks::{Began, Hole};
+use super::question::Question;
 use super::recent::Recent;
+use super::source::{Found, Marks, Shelved, Source, gather, latest_of_each, time_around};
 use crate::attribution::digest::Digest;
 use crate::attribution::directory::Directory;
-use crate::attribution::ledger::{Interval, key};
-use crate::attribution::record::{GapCause, Millis, Record};
+use crate::attribution::ledger::Interval;
+use crate::attribution::record::{GapCause, Millis};
 use crate::attribution::seal::{Catalogue, Partition, Table, check_file, read_marks, sealed_state};
 use crate::attribution::wal::{Fault, Position};
 use crate::engine::own_range;
 
-/// An end by a crash is known to the second (ATT-2).
-const CRASH: Millis = 1000;
 /// Partitions that stay open between questions.
 const OPEN_TABLES: usize = 64;
 
@@ -44,15 +45,6 @@ pub struct OwnRange {
     /// SHA-256 of the configuration's text.
     pub configuration: Digest,
 }
-
-/// All that is known about an address and a time.
-pub(super) struct Found {
-    pub(super) evidence: Vec<Evidence>,
-    pub(super) spans: Spans,
-}
-
-/// Records that are no holdings, with their numbers.
-type Marks = Vec<(u64, Record)>;
 
 impl Archive {
     /// Reads the catalogue and the log; a writer may be at work.
@@ -126,6 +118,14 @@ impl Archive {
         first.max(self.catalogue.expired_to.unwrap_or(0))
     }
 
+    /// Answers a question. It never guesses: what the journal does not prove is not said.
+    ///
+    /// # Errors
+    /// A partition that cannot be read.
+    pub fn ask(&self, question: &Question) -> io::Result<Answer> {
+        judge(self, question)
+    }
+
     /// Every interval of a partition.
     ///
     /// # Errors
@@ -148,62 +148,19 @@ impl Archive {
         Ok(spans.configurations_in(&window).into_iter().filter_map(range).collect())
     }
 
-    /// What touches the ports of the address and the time; of what stands in several places the latest.
-    pub(super) fn find(
-        &self,
-        external: u32,
-        ports: &RangeInclusive<u16>,
-        window: &RangeInclusive<Millis>,
-    ) -> io::Result<Found> {
-        let time = &(window.start().saturating_sub(CRASH)..=window.end().saturating_add(CRASH));
-        let mut rows: Vec<Evidence> = Vec::new();
-        let mut spans = Spans::default();
-        let mut before: Option<&Partition> = self.catalogue.expired.as_ref();
-        for (at, partition) in self.catalogue.partitions.iter().enumerate() {
-            if partition.from <= *time.end() && partition.to >= *time.start() {
-                let (mut found, marks) = match self.content(partition, external, ports, time) {
-                    Err(error) if is_damage(&error) => {
-                        let span = partition.from..=partition.to;
-                        spans.holes.push((span, Hole::Gap(GapCause::Checksum)));
-                        (Vec::new(), Vec::new())
-                    }
-                    content => content?,
-                };
-                // How long an interval goes on behind its partition is in the next one, which may be too early for the
-                // window: the clock can have been set back between the two.
-                found.retain(|row| row.end.is_some() || partition.to >= *window.start());
-                if self.successor_is_gone(at) {
-                    found.iter_mut().for_each(|row| doubt_end(row, partition.last_known));
-                }
-                let place = Place::Partition { name: partition.name.clone(), hash: partition.intervals_hash };
-                rows.extend(found.into_iter().map(|interval| Evidence { interval, place: place.clone() }));
-                let began = before.map_or(Began::default(), |before| Began {
-                    doubtful: before.clock_is_doubtful,
-                    incomplete: before.is_incomplete,
-                    configuration: before.configuration,
-                });
-                spans.add(&marks, (partition.from, partition.to), began);
+    fn shelf(&self) -> impl Iterator<Item = Shelved<'_>> {
+        let partitions = &self.catalogue.partitions;
+        (0..partitions.len()).map(|at| {
+            let before = at.checked_sub(1).map(|at| &partitions[at]).or(self.catalogue.expired.as_ref());
+            Shelved {
+                partition: &partitions[at],
+                began: before.map(Began::behind).unwrap_or_default(),
+                successor_is_gone: self.successor_is_gone(at),
             }
-            before = Some(partition);
-        }
-        if self.recent.from <= *time.end() {
-            let place = Place::Log(self.recent.end.chain);
-            let found = self.recent.find(external, ports, time);
-            rows.extend(found.map(|&interval| Evidence { interval, place: place.clone() }));
-            let to = self.recent.to.unwrap_or(self.recent.from);
-            spans.add(&self.recent.marks, (self.recent.from, to), self.recent.began);
-        }
-        Ok(Found { evidence: latest_of_each(rows), spans })
+        })
     }
 
-    /// The configuration with this digest; nothing where it is missing or has changed.
-    pub(super) fn configuration(&self, digest: Digest) -> Option<Config> {
-        let text = fs::read_to_string(self.directory.configuration(digest)).ok()?;
-        if Digest::of(&[text.as_bytes()]) == digest { Config::parse(&text).ok() } else { None }
-    }
-
-    /// Whether the partition behind this one is removed, and this one not: after the clock was set back, later records
-    /// have earlier times.
+    /// Whether the partition behind this one is removed, and this one not.
     fn successor_is_gone(&self, at: usize) -> bool {
         let next = self.catalogue.partitions[at].next.sequence;
         let last = self.catalogue.last().map_or(next, |last| last.next.sequence);
@@ -242,33 +199,55 @@ impl Archive {
     }
 }
 
-/// Of an interval that goes on behind its partition, no more is known than that.
-fn doubt_end(row: &mut Interval, until: Millis) {
-    if row.end.is_none() {
-        row.confirmed_until = Some(row.confirmed_until.unwrap_or(until).min(until));
+impl Source for Archive {
+    fn find(
+        &self,
+        external: u32,
+        ports: &RangeInclusive<u16>,
+        window: &RangeInclusive<Millis>,
+    ) -> io::Result<Found> {
+        let mut found = gather(
+            self.shelf(),
+            window,
+            Hole::Gap(GapCause::Checksum),
+            |partition, time| self.content(partition, external, ports, time),
+            |partition| Place::Partition {
+                name: partition.name.clone(),
+                hash: partition.intervals_hash,
+                aftr: None,
+            },
+        )?;
+        let time = &time_around(window);
+        if self.recent.from <= *time.end() {
+            let place = Place::Log(self.recent.end.chain);
+            let rows = self.recent.find(external, ports, time);
+            found.evidence.extend(rows.map(|&interval| Evidence { interval, place: place.clone() }));
+            let to = self.recent.to.unwrap_or(self.recent.from);
+            found.spans.add(&self.recent.marks, (self.recent.from, to), self.recent.began);
+        }
+        found.evidence = latest_of_each(found.evidence);
+        Ok(found)
     }
-}
 
-/// Files that are gone or no longer what was sealed.
-fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+    fn known_until(&self) -> Option<Millis> {
+        self.known_until()
+    }
+
+    fn known_from(&self) -> Millis {
+        self.known_from()
+    }
+
+    fn missing_behind(&self) -> LogGap {
+        LogGap::End
+    }
+
+    fn configuration(&self, digest: Digest) -> Option<Config> {
+        let text = fs::read_to_string(self.directory.configuration(digest)).ok()?;
+        if Digest::of(&[text.as_bytes()]) == digest { Config::parse(&text).ok() } else { None }
+    }
 }
 
 fn has_changed(directory: &Directory, catalogue: &Catalogue) -> io::Result<bool> {
     let now = Catalogue::read(&directory.catalogue())?;
     Ok(now.partitions.len() != catalogue.partitions.len() || now.last() != catalogue.last())
-}
-
-/// An interval that goes on behind its partition stands in the next one as well, which knows more of it.
-fn latest_of_each(mut rows: Vec<Evidence>) -> Vec<Evidence> {
-    let same = |row: &Evidence| {
-        let interval = &row.interval;
-        (key(&interval.holding), interval.start, interval.start_record, interval.holding.subscriber())
-    };
-    // Stable: what comes from a later place stays behind what comes from an earlier one.
-    rows.sort_by_key(same);
-    rows.reverse();
-    rows.dedup_by_key(|row| same(row));
-    rows.reverse();
-    rows
 }

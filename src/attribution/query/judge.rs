@@ -7,9 +7,9 @@ use aftr_config::Config;
 use ipnet::Ipv6Net;
 
 use super::answer::{Answer, Evidence, LogGap, Place, Reason, Verdict};
-use super::archive::{Archive, Found};
-use super::marks::{Hole, meet};
+use super::marks::{Hole, Spans, meet};
 use super::question::Question;
+use super::source::{Found, Source};
 use crate::attribution::digest::Digest;
 use crate::attribution::ledger::Interval;
 use crate::attribution::record::{EndCause, Holding, Millis};
@@ -18,69 +18,74 @@ use crate::engine::{own_range, own_range_subscriber};
 /// An end by a crash is known to the second (ATT-2); and a writer's last sign of life is that old at most.
 const CRASH: Millis = 1000;
 
-impl Archive {
-    /// Answers a question. It never guesses: what the journal does not prove is not said.
-    ///
-    /// # Errors
-    /// A partition that cannot be read.
-    pub fn ask(&self, question: &Question) -> io::Result<Answer> {
-        let window = question.window();
-        let mut found = self.find(question.address.to_bits(), &question.ports(), &window)?;
-        found.evidence.retain(|evidence| concerns(&evidence.interval, question));
-        let by_configuration = self.by_configuration(question, &found);
-        let mut evidence = found.evidence;
-        evidence.sort_by_key(|evidence| (evidence.interval.holding.first_port, evidence.interval.start));
-        let verdict = match self.obstacle(&window, &found.spans) {
-            Some(reason) => Verdict::Unknown(reason),
-            None if evidence.iter().any(|evidence| is_uncertain(&evidence.interval, &window)) => {
-                Verdict::Unknown(Reason::LogGap(LogGap::Unconfirmed))
-            }
-            None => match by_configuration {
-                Err(reason) => Verdict::Unknown(reason),
-                Ok(computed) => {
-                    evidence.extend(computed);
-                    let is_blind = found.spans.blind.iter().any(|blind| meet(blind, &window));
-                    let verdict = verdict(question, &evidence);
-                    if is_blind && matches!(verdict, Verdict::None | Verdict::Broad(_)) {
-                        Verdict::Unknown(Reason::LogGap(LogGap::Blind))
-                    } else {
-                        verdict
-                    }
+/// Answers a question. It never guesses: what the source does not prove is not said.
+///
+/// # Errors
+/// A source that cannot be read.
+pub(in crate::attribution) fn judge(source: &impl Source, question: &Question) -> io::Result<Answer> {
+    let window = question.window();
+    let mut found = source.find(question.address.to_bits(), &question.ports(), &window)?;
+    found.evidence.retain(|evidence| concerns(&evidence.interval, question));
+    let by_configuration = by_configuration(source, question, &found);
+    let mut evidence = found.evidence;
+    evidence.sort_by_key(|evidence| (evidence.interval.holding.first_port, evidence.interval.start));
+    let verdict = match obstacle(source, &window, &found.spans) {
+        Some(reason) => Verdict::Unknown(reason),
+        None if evidence.iter().any(|evidence| is_uncertain(&evidence.interval, &window)) => {
+            Verdict::Unknown(Reason::LogGap(LogGap::Unconfirmed))
+        }
+        None => match by_configuration {
+            Err(reason) => Verdict::Unknown(reason),
+            Ok(computed) => {
+                evidence.extend(computed);
+                let is_blind = found.spans.blind.iter().any(|blind| meet(blind, &window));
+                let verdict = verdict(question, &evidence);
+                if is_blind && matches!(verdict, Verdict::None | Verdict::Broad(_)) {
+                    Verdict::Unknown(Reason::LogGap(LogGap::Blind))
+                } else {
+                    verdict
                 }
-            },
-        };
-        Ok(Answer { question: *question, verdict, evidence, known_until: self.known_until().unwrap_or(0) })
-    }
+            }
+        },
+    };
+    Ok(Answer { question: *question, verdict, evidence, known_until: source.known_until().unwrap_or(0) })
+}
 
-    /// Why nothing can be said about a time, whoever asks.
-    fn obstacle(&self, window: &RangeInclusive<Millis>, spans: &super::marks::Spans) -> Option<Reason> {
-        let Some(known_until) = self.known_until() else { return Some(Reason::LogGap(LogGap::End)) };
-        if *window.start() < self.known_from() {
-            return Some(Reason::BeforeRetention);
-        }
-        if let Some((_, hole)) = spans.holes.iter().find(|(hole, _)| meet(hole, window)) {
-            return Some(Reason::LogGap(match hole {
-                Hole::Gap(why) => LogGap::Lost(*why),
-                Hole::Down => LogGap::Down,
-            }));
-        }
-        if spans.doubts.iter().any(|doubt| meet(doubt, window)) {
-            return Some(Reason::ClockDoubt);
-        }
-        (*window.end() > known_until + CRASH).then_some(Reason::LogGap(LogGap::End))
+/// Why nothing can be said about a time, whoever asks.
+fn obstacle(source: &impl Source, window: &RangeInclusive<Millis>, spans: &Spans) -> Option<Reason> {
+    let Some(known_until) = source.known_until() else {
+        return Some(Reason::LogGap(source.missing_behind()));
+    };
+    if *window.start() < source.known_from() {
+        return Some(Reason::BeforeRetention);
     }
+    if let Some((_, hole)) = spans.holes.iter().find(|(hole, _)| meet(hole, window)) {
+        return Some(Reason::LogGap(match hole {
+            Hole::Gap(why) => LogGap::Lost(*why),
+            Hole::Down => LogGap::Down,
+            Hole::NotShipped => LogGap::NotShipped,
+            Hole::Differs => LogGap::Differs,
+        }));
+    }
+    if spans.doubts.iter().any(|doubt| meet(doubt, window)) {
+        return Some(Reason::ClockDoubt);
+    }
+    (*window.end() > known_until + CRASH).then_some(Reason::LogGap(source.missing_behind()))
+}
 
-    /// Own ranges are not journalled: they follow from the configurations of that time (RFC 7422).
-    fn by_configuration(&self, question: &Question, found: &Found) -> Result<Vec<Evidence>, Reason> {
-        let mut computed = Vec::new();
-        for digest in found.spans.configurations_in(&question.window()) {
-            let config = self.configuration(digest).ok_or(Reason::LogGap(LogGap::Configuration))?;
-            computed.extend(
-                owners(&config, question).map(|holding| computed_evidence(holding, digest, question)),
-            );
-        }
-        Ok(computed)
+/// Own ranges are not journalled: they follow from the configurations of that time (RFC 7422).
+fn by_configuration(
+    source: &impl Source,
+    question: &Question,
+    found: &Found,
+) -> Result<Vec<Evidence>, Reason> {
+    let mut computed = Vec::new();
+    for digest in found.spans.configurations_in(&question.window()) {
+        let config = source.configuration(digest).ok_or(Reason::LogGap(LogGap::Configuration))?;
+        computed
+            .extend(owners(&config, question).map(|holding| computed_evidence(holding, digest, question)));
     }
+    Ok(computed)
 }
 
 /// Whose own range the port is in; without a port, all own ranges of the address.
@@ -150,7 +155,8 @@ fn is_uncertain(interval: &Interval, window: &RangeInclusive<Millis>) -> bool {
     interval.confirmed_until.is_some_and(|until| until < *window.end())
 }
 
-fn verdict(question: &Question, evidence: &[Evidence]) -> Verdict {
+/// What intervals that are certain say.
+pub(in crate::attribution) fn verdict(question: &Question, evidence: &[Evidence]) -> Verdict {
     let mut subscribers: Vec<Ipv6Net> =
         evidence.iter().map(|evidence| evidence.interval.holding.subscriber()).collect();
     subscribers.sort();

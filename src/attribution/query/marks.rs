@@ -4,34 +4,50 @@ use std::ops::RangeInclusive;
 
 use crate::attribution::digest::Digest;
 use crate::attribution::record::{ClockChange, GapCause, Millis, Record};
+use crate::attribution::seal::Partition;
 
 /// What is known of the time of some partitions.
 #[derive(Debug, Default)]
-pub(super) struct Spans {
+pub(in crate::attribution) struct Spans {
     /// Records are missing, and why.
-    pub(super) holes: Vec<(RangeInclusive<Millis>, Hole)>,
+    pub(in crate::attribution) holes: Vec<(RangeInclusive<Millis>, Hole)>,
     /// Nobody vouches for the clock.
-    pub(super) doubts: Vec<RangeInclusive<Millis>>,
+    pub(in crate::attribution) doubts: Vec<RangeInclusive<Millis>>,
     /// Holdings may have been open that no record tells of: nobody can be excluded.
-    pub(super) blind: Vec<RangeInclusive<Millis>>,
+    pub(in crate::attribution) blind: Vec<RangeInclusive<Millis>>,
     /// From when on which configuration held.
-    pub(super) configurations: Vec<(Millis, Digest)>,
+    pub(in crate::attribution) configurations: Vec<(Millis, Digest)>,
 }
 
 /// What held before the first record of a partition.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Began {
-    pub(super) doubtful: bool,
-    pub(super) incomplete: bool,
-    pub(super) configuration: Option<Digest>,
+pub(in crate::attribution) struct Began {
+    pub(in crate::attribution) doubtful: bool,
+    pub(in crate::attribution) incomplete: bool,
+    pub(in crate::attribution) configuration: Option<Digest>,
+}
+
+impl Began {
+    /// What holds at the end of a partition.
+    pub(in crate::attribution) fn behind(partition: &Partition) -> Began {
+        Began {
+            doubtful: partition.clock_is_doubtful,
+            incomplete: partition.is_incomplete,
+            configuration: partition.configuration,
+        }
+    }
 }
 
 /// Why records are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hole {
+pub(in crate::attribution) enum Hole {
     Gap(GapCause),
     /// A writer ended without a word.
     Down,
+    /// A fleet's tables do not have the partition.
+    NotShipped,
+    /// They have something else than what was shipped.
+    Differs,
 }
 
 /// A crash is known to the second (ATT-2).
@@ -39,7 +55,12 @@ const CRASH: Millis = 1000;
 
 impl Spans {
     /// Takes the marks of a partition from `from` to `to`.
-    pub(super) fn add(&mut self, marks: &[(u64, Record)], (from, to): (Millis, Millis), began: Began) {
+    pub(in crate::attribution) fn add(
+        &mut self,
+        marks: &[(u64, Record)],
+        (from, to): (Millis, Millis),
+        began: Began,
+    ) {
         self.configurations.extend(began.configuration.map(|digest| (from, digest)));
         let mut doubtful_since = began.doubtful.then_some(from);
         let mut blind_since = began.incomplete.then_some(from);
@@ -85,7 +106,7 @@ impl Spans {
     }
 
     /// Configurations that held at some moment of the window.
-    pub(super) fn configurations_in(&self, window: &RangeInclusive<Millis>) -> Vec<Digest> {
+    pub(in crate::attribution) fn configurations_in(&self, window: &RangeInclusive<Millis>) -> Vec<Digest> {
         let before = self.configurations.iter().rfind(|(at, _)| at <= window.start());
         let inside = self.configurations.iter().filter(|(at, _)| window.contains(at) && at != window.start());
         let mut found: Vec<Digest> = before.into_iter().chain(inside).map(|&(_, digest)| digest).collect();
@@ -96,6 +117,6 @@ impl Spans {
 }
 
 /// Whether two spans have a moment in common.
-pub(super) fn meet(one: &RangeInclusive<Millis>, other: &RangeInclusive<Millis>) -> bool {
+pub(in crate::attribution) fn meet(one: &RangeInclusive<Millis>, other: &RangeInclusive<Millis>) -> bool {
     one.start() <= other.end() && other.start() <= one.end()
 }

@@ -3,6 +3,7 @@
 mod question;
 mod recent;
 mod marks;
+mod source;
 mod archive;
 mod answer;
 mod judge;
@@ -12,3 +13,7 @@ mod model;
 pub use answer::{Answer, BROAD, Evidence, LogGap, Place, Reason, Verdict};
 pub use archive::{Archive, OwnRange};
 pub use question::Question;
+
+pub(super) use judge::{judge, verdict};
+pub(super) use marks::{Began, Hole, Spans};
+pub(super) use source::{Found, Marks, Shelved, Source, gather, latest_of_each, time_around};

@@ -130,7 +130,8 @@ impl Partition {
         })
     }
 
-    fn of_json(line: &Value) -> Option<Partition> {
+    /// The partition that such a line tells of.
+    pub(crate) fn of_json(line: &Value) -> Option<Partition> {
         let number = |key: &str| line[key].as_u64();
         let digest = |key: &str| Digest::parse(line[key].as_str()?);
         Some(Partition {

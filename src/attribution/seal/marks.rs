@@ -29,16 +29,17 @@ pub(crate) fn write_marks(path: &Path, marks: &[Mark]) -> io::Result<Digest> {
 }
 
 pub(crate) fn read_marks(path: &Path) -> io::Result<Vec<Mark>> {
-    let octets = fs::read(path)?;
+    decode_marks(&fs::read(path)?).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} is no file of marks", path.display()))
+    })
+}
+
+/// The marks that these octets of a file are.
+pub(crate) fn decode_marks(octets: &[u8]) -> Option<Vec<Mark>> {
     let (entries, rest) = octets.as_chunks::<{ 8 + RECORD_SIZE }>();
-    let wrong =
-        || io::Error::new(io::ErrorKind::InvalidData, format!("{} is no file of marks", path.display()));
-    if !rest.is_empty() {
-        return Err(wrong());
-    }
     let mark = |entry: &[u8; 8 + RECORD_SIZE]| {
         let (sequence, record) = (entry.first_chunk()?, entry.last_chunk()?);
         Some((u64::from_le_bytes(*sequence), Record::decode(record)?))
     };
-    entries.iter().map(|entry| mark(entry).ok_or_else(wrong)).collect()
+    if rest.is_empty() { entries.iter().map(mark).collect() } else { None }
 }

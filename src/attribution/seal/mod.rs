@@ -14,6 +14,6 @@ pub use catalogue::{Catalogue, Partition};
 pub use retention::expire;
 pub use sealing::{Extent, Sealing, seal};
 
-pub(crate) use marks::{is_mark, read_marks};
-pub(crate) use parquet::{Table, touches};
+pub(crate) use marks::{decode_marks, is_mark, read_marks};
+pub(crate) use parquet::{COLUMN_COUNT, Table, interval_of, numbers, touches};
 pub(crate) use sealing::{check_file, ended_lately, sealed_state};

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::{asker, batch, text};
-use crate::attribution::query::{Archive, Question};
-use crate::attribution::{Directory, note, parse_time};
+use crate::attribution::fleet::{Address, Fleet};
+use crate::attribution::query::{Answer, Archive, Question};
+use crate::attribution::{Directory, note, note_fleet, parse_time};
 use crate::commands::refusal::Refusal;
+use crate::commands::ship::{Access, clickhouse};
 
 /// Arguments of `aftr attribute`.
 #[derive(Debug, clap::Args)]
@@ -41,16 +43,24 @@ pub struct Arguments {
     /// For machines: one JSON object for each question
     #[arg(long)]
     json: bool,
-    /// The directory of the journal
+    /// The directory of the journal; with --from only the record of queries is there
     #[arg(long, value_name = "DIR", default_value = "/var/lib/aftr/journal")]
     journal: PathBuf,
+    /// Ask what was shipped: clickhouse://[user[:password]@]host[:port]/[database]; clickhouses:// with TLS
+    #[arg(long, value_name = "URL")]
+    from: Option<Address>,
+    /// With --from: ask this AFTR only, and not each that may have had the address
+    #[arg(long, value_name = "NAME", requires = "from")]
+    aftr: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// A port that is known or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Port(pub(super) Option<u16>);
 
-/// Asks the journal, writes that down, and prints the answers.
+/// Asks the journal or a fleet's tables, writes that down, and prints the answers.
 ///
 /// # Errors
 /// No case reference, a journal that cannot be read, a record of queries that cannot be written.
@@ -58,10 +68,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let asker = asker(arguments.case.as_deref())?;
     let questions = questions(&arguments)?;
     let directory = Directory::new(&arguments.journal);
-    let archive = Archive::open(&directory)
-        .with_context(|| format!("cannot read the journal {}", arguments.journal.display()))?;
-    let answers = questions.iter().map(|question| archive.ask(question)).collect::<Result<Vec<_>, _>>()?;
-    note(&directory, &asker, &answers).with_context(|| {
+    let answers = match &arguments.from {
+        None => ask_journal(&arguments, &directory, &questions)?,
+        Some(from) => ask_fleet(&arguments, from, &questions)?,
+    };
+    let noted = match &arguments.from {
+        None => note(&directory, &asker, &answers),
+        Some(from) => note_fleet(&directory, &asker, &from.to_string(), &answers),
+    };
+    noted.with_context(|| {
         let audit = directory.audit();
         format!("cannot write the record of queries {}, so there is no answer", audit.display())
     })?;
@@ -73,6 +88,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         answers.iter().for_each(|answer| print!("{}", text::answer_text(answer)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn ask_journal(
+    arguments: &Arguments,
+    directory: &Directory,
+    questions: &[Question],
+) -> anyhow::Result<Vec<Answer>> {
+    let archive = Archive::open(directory)
+        .with_context(|| format!("cannot read the journal {}", arguments.journal.display()))?;
+    Ok(questions.iter().map(|question| archive.ask(question)).collect::<Result<_, _>>()?)
+}
+
+fn ask_fleet(arguments: &Arguments, from: &Address, questions: &[Question]) -> anyhow::Result<Vec<Answer>> {
+    let fleet = Fleet::open(clickhouse(from, &arguments.access)?, arguments.aftr.as_deref())?;
+    Ok(questions.iter().map(|question| fleet.ask(question)).collect::<Result<_, _>>()?)
 }
 
 fn questions(arguments: &Arguments) -> anyhow::Result<Vec<Question>> {

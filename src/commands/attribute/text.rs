@@ -80,7 +80,12 @@ fn describe(text: &mut String, evidence: &Evidence) {
     let _ = writeln!(text, "hash       {}", evidence.hash());
     let _ = match &evidence.place {
         Place::Log(chain) => writeln!(text, "in         the log, whose last batch has the hash {chain}"),
-        Place::Partition { name, hash } => writeln!(text, "in         {name}.parquet, SHA-256 {hash}"),
+        Place::Partition { name, hash, aftr: None } => {
+            writeln!(text, "in         {name}.parquet, SHA-256 {hash}")
+        }
+        Place::Partition { name, hash, aftr: Some(aftr) } => {
+            writeln!(text, "in         {name}.parquet of {aftr}, SHA-256 {hash}")
+        }
         Place::Configuration(_) => Ok(()),
     };
 }
