@@ -143,3 +143,19 @@ fn a_tag_that_is_wrong_is_found() {
     proofs.read_story("not-yet", "# A dream. (4787-REQ-9)\nunmet it is not built\n", &rows);
     assert_eq!(proofs.stories_of("4787-REQ-9/9a"), ["homes-call"]);
 }
+
+#[test]
+fn a_test_in_a_module_is_found() {
+    let mut proofs = Proofs::default();
+    proofs.read_source(
+        Path::new("tests/rfc/some.rs"),
+        "fn aside() {}\n\nmod tests {\n    #[test]\n    #[expect(lint)]\n    fn inner() {\n        covers(\"M1\");\n    }\n\n\
+             \x20   #[test]\n    #[ignore]\n    fn idle() {\n        covers(\"M1\");\n    }\n}\n",
+        &BTreeSet::from(["M1"]),
+    );
+    assert_eq!(proofs.of("M1"), ["some::inner"]);
+    assert_eq!(proofs.mistakes, ["some::idle is no test that always runs, and names M1"]);
+    assert!(proofs::exists("src/export/template.rs::every_template_is_found_by_its_number"));
+    assert!(!proofs::exists("src/export/template.rs::octets"), "it is no test");
+    assert!(!proofs::exists("tests/journal/killed.rs::child_that_grants"), "it is ignored");
+}
