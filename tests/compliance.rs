@@ -1,4 +1,4 @@
-//! `docs/rfc-compliance.md` says of every requirement of ten RFCs whether it is met, and which test proves it.
+//! `docs/rfc-compliance.md` says of every requirement of thirteen RFCs whether it is met, and which test proves it.
 //! The requirements are in `tests/compliance/`, the proof in the tests' own tags; the page is made from both.
 //!
 //! `UPDATE=1 cargo test --test compliance` writes it.
@@ -104,7 +104,7 @@ fn every_tag_names_a_row_and_stands_in_a_test() {
 }
 
 #[test]
-fn a_row_of_the_ten_rfcs_has_an_entry_in_the_table_of_its_rfc() {
+fn a_row_of_the_thirteen_rfcs_has_an_entry_in_the_table_of_its_rfc() {
     let data = Data::read();
     let named: BTreeSet<(&str, &str)> = data
         .requirements()
