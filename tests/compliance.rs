@@ -1,4 +1,4 @@
-//! `docs/rfc-compliance.md` says of every requirement of ten RFCs whether it is met, and which test proves it.
+//! `docs/rfc-compliance.md` says of every requirement of thirteen RFCs whether it is met, and which test proves it.
 //! The requirements are in `tests/compliance/`, the proof in the tests' own tags; the page is made from both.
 //!
 //! `UPDATE=1 cargo test --test compliance` writes it.
@@ -104,7 +104,7 @@ fn every_tag_names_a_row_and_stands_in_a_test() {
 }
 
 #[test]
-fn a_row_of_the_ten_rfcs_has_an_entry_in_the_table_of_its_rfc() {
+fn a_row_of_the_thirteen_rfcs_has_an_entry_in_the_table_of_its_rfc() {
     let data = Data::read();
     let named: BTreeSet<(&str, &str)> = data
         .requirements()
@@ -142,4 +142,20 @@ fn a_tag_that_is_wrong_is_found() {
     proofs.read_story("homes-call", "# One home calls another. (RFC 1, 4787-REQ-9)\n", &rows);
     proofs.read_story("not-yet", "# A dream. (4787-REQ-9)\nunmet it is not built\n", &rows);
     assert_eq!(proofs.stories_of("4787-REQ-9/9a"), ["homes-call"]);
+}
+
+#[test]
+fn a_test_in_a_module_is_found() {
+    let mut proofs = Proofs::default();
+    proofs.read_source(
+        Path::new("tests/rfc/some.rs"),
+        "fn aside() {}\n\nmod tests {\n    #[test]\n    #[expect(lint)]\n    fn inner() {\n        covers(\"M1\");\n    }\n\n\
+             \x20   #[test]\n    #[ignore]\n    fn idle() {\n        covers(\"M1\");\n    }\n}\n",
+        &BTreeSet::from(["M1"]),
+    );
+    assert_eq!(proofs.of("M1"), ["some::inner"]);
+    assert_eq!(proofs.mistakes, ["some::idle is no test that always runs, and names M1"]);
+    assert!(proofs::exists("src/export/template.rs::every_template_is_found_by_its_number"));
+    assert!(!proofs::exists("src/export/template.rs::octets"), "it is no test");
+    assert!(!proofs::exists("tests/journal/killed.rs::child_that_grants"), "it is ignored");
 }

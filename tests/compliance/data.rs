@@ -6,7 +6,8 @@ use std::fs;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-const RFCS: [&str; 10] = ["6333", "4787", "5382", "5508", "5597", "6888", "7857", "2473", "6040", "7785"];
+const RFCS: [&str; 13] =
+    ["6333", "4787", "5382", "5508", "5597", "6888", "7857", "2473", "6040", "7785", "7422", "8158", "7011"];
 
 /// Everything that is written down, in the order of the page.
 pub(crate) struct Data {

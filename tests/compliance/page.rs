@@ -11,7 +11,7 @@ const HEAD: &str = "# Compliance, requirement by requirement
 written down, and from the tests, each of which names the rows that it covers; the test fails when the page is \
 not what they say (`UPDATE=1` rewrites it).
 
-Every MUST, SHOULD and RECOMMENDED of the ten RFCs is here, in our own words and in the order of the RFC; a MAY \
+Every MUST, SHOULD and RECOMMENDED of the thirteen RFCs is here, in our own words and in the order of the RFC; a MAY \
 where we use it; \"–\" marks what an RFC says without a keyword, small letters a keyword that it writes small. \
 `module::name` is a test in `tests/rfc/module.rs`, and a [sentence](packets.md) a golden case in `tests/packets/`: \
 packets that came and packets that left.
@@ -81,7 +81,7 @@ fn differences(page: &mut String, data: &Data) {
     }
 }
 
-/// Rows that belong to none of the ten RFCs.
+/// Rows that belong to none of the thirteen RFCs.
 fn others(page: &mut String, data: &Data, proofs: &Proofs) {
     heading(page, "What else the tests hold");
     line(page, "Rows of the requirement catalogue that come from other RFCs, or that no RFC has.");

@@ -93,16 +93,18 @@ struct Function {
     runs: bool,
 }
 
-/// The functions of a file; those inside others belong to their outermost one.
+/// The functions of a file, and the tests in its modules; any other function belongs to the one before it.
 fn functions(source: &str) -> Vec<Function> {
     let mut functions: Vec<Function> = Vec::new();
     let (mut is_test, mut is_ignored) = (false, false);
     for line in source.lines() {
-        if line.starts_with("#[test]") {
+        let unindented = line.trim_start();
+        let declaration = if is_test { unindented } else { line };
+        if unindented.starts_with("#[test]") {
             is_test = true;
-        } else if line.starts_with("#[ignore") {
+        } else if unindented.starts_with("#[ignore") {
             is_ignored = true;
-        } else if let Some(rest) = line.trim_start_matches("pub(crate) ").strip_prefix("fn ") {
+        } else if let Some(rest) = declaration.trim_start_matches("pub(crate) ").strip_prefix("fn ") {
             let name = rest.split(['(', '<']).next().unwrap_or_default().to_owned();
             functions.push(Function { name, body: String::new(), runs: is_test && !is_ignored });
             (is_test, is_ignored) = (false, false);
