@@ -33,8 +33,8 @@ pub struct Target {
     pub queue_octets: u64,
     /// `reconnect-interval`: least seconds between two attempts, default 60 (RFC 7011 section 10.4.4); TCP only.
     pub reconnect_interval: u32,
-    /// `resend-mib`: octets of records that were sent last and are sent again after a break, default 8 MiB: as
-    /// much as may wait in the sockets of both ends; TCP only.
+    /// `resend-mib`: octets of records that were sent last and are sent again after a break, default 40 MiB:
+    /// more than waits in the sockets of both ends (36 MiB, since Linux 6.16 gives a reader 32); TCP only.
     pub resend_octets: u64,
     /// `spool`: none means that what does not fit in memory is lost; TCP only.
     pub spool: Option<Spool>,
@@ -105,7 +105,7 @@ impl Target {
             flush_interval_ms: table.number("flush-interval-ms", 1..=10_000, 500),
             queue_octets: mebibytes(table.number("queue-mib", 1..=MOST_MEMORY, 64)),
             reconnect_interval: table.number("reconnect-interval", 1..=3600, 60),
-            resend_octets: mebibytes(table.number("resend-mib", 0..=MOST_MEMORY, 8)),
+            resend_octets: mebibytes(table.number("resend-mib", 0..=MOST_MEMORY, 40)),
             spool: read_spool(table),
             tls,
         };
