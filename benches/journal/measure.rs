@@ -102,7 +102,7 @@ pub(crate) fn recovery(path: &Path) -> String {
         "{} records in {:.2} s, {} holdings ended, {} faults",
         recovered.records,
         took.as_secs_f64(),
-        recovered.ended,
+        recovered.ended.len(),
         recovered.faults.len()
     )
 }

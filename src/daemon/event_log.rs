@@ -48,6 +48,14 @@ impl EventLog {
         self.events.clone()
     }
 
+    /// Has them logged and exported, before what workers have to say. Waits for room.
+    pub(super) fn tell(&self, untold: Vec<Stamped>) {
+        if let Some(events) = &self.events {
+            // The thread lives as long as this.
+            let _ = untold.into_iter().try_for_each(|stamped| events.send(stamped));
+        }
+    }
+
     /// What became of the records of each collector, also after the end.
     pub(super) fn counters(&self) -> ExportCounters {
         self.counters.clone()

@@ -1,6 +1,7 @@
 //! The daemon's journal: opened before the first packet, kept tidy while it runs, closed at the end.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,10 +9,14 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::start_error::StartError;
 use crate::attribution::wal::{Block, Health, Producer, Recovered, WallClock, Writer, WriterOptions};
-use crate::attribution::{ClockWatch, Directory, Journal, Millis, Record};
+use crate::attribution::{ClockWatch, Directory, Interval, Journal, Millis, Record};
+use crate::engine::{Event, EventKind, Grant, Instant};
+use crate::export::Stamped;
 
 /// Between two looks at the clocks (TIM-2).
 const LOOK: Duration = Duration::from_secs(1);
+/// A record is on its way to collectors for less than this, unless a spool has it.
+const ON_ITS_WAY: Millis = 60_000;
 /// Looks between two times of tidying.
 const TIDY: u32 = 60;
 /// Looks without a sync behind which a disk hangs.
@@ -23,6 +28,8 @@ const DAY: u32 = 86_400;
 pub(super) struct JournalKeeper {
     /// What is left of the last run: ports whose holders may still be believed to have them.
     pub(super) quarantine: Vec<Block>,
+    /// What collectors are to be told of the last run, when it ended by a crash.
+    pub(super) untold: Vec<Stamped>,
     writer: Option<Writer>,
     texts: Option<Sender<String>>,
     thread: Option<JoinHandle<()>>,
@@ -42,7 +49,8 @@ impl JournalKeeper {
         let (journal, recovered) = Journal::open(&Directory::new(&config.directory), now).map_err(refused)?;
         tell(&path, &recovered);
         let options = WriterOptions { producers: usize::from(workers) + 1, ..WriterOptions::default() };
-        let Recovered { log, quarantine, .. } = recovered;
+        let Recovered { log, quarantine, ended, last_known, .. } = recovered;
+        let untold = ended.iter().flat_map(|lost| untold(lost, last_known, clock.now())).collect();
         let (writer, mut producers) = Writer::start(log, Wall(clock), options).map_err(refused)?;
         let own = producers.pop().ok_or(io::ErrorKind::InvalidInput.into()).map_err(refused)?;
         let (texts, changed) = channel();
@@ -62,7 +70,7 @@ impl JournalKeeper {
         let builder = std::thread::Builder::new().name("journal-keeper".into());
         let thread = builder.spawn(move || keeper.run(&changed)).map_err(refused)?;
         let (writer, texts, thread) = (Some(writer), Some(texts), Some(thread));
-        Ok((JournalKeeper { quarantine, writer, texts, thread }, producers))
+        Ok((JournalKeeper { quarantine, untold, writer, texts, thread }, producers))
     }
 
     /// How the writer does.
@@ -93,6 +101,26 @@ impl Drop for JournalKeeper {
     }
 }
 
+/// What a collector must hear of a holding that a crash has ended (IPX-22): its end, and before that its beginning,
+/// when that may have been on its way. A collector knows a record that it has already.
+fn untold(lost: &Interval, last_known: Millis, now: Instant) -> impl Iterator<Item = Stamped> + use<> {
+    let Interval { holding, start, .. } = *lost;
+    let grant = Grant {
+        subscriber: holding.subscriber(),
+        b4: holding.b4,
+        internal: holding.internal.map_or(Ipv4Addr::UNSPECIFIED, |host| *host.ip()),
+        pool_id: holding.pool_id,
+        external: holding.external,
+        first_port: holding.first_port,
+        last_port: holding.last_port,
+    };
+    let is_young = start + ON_ITS_WAY >= last_known;
+    let begins = is_young.then_some((start, EventKind::PortSetGranted(grant)));
+    let ends = (last_known.max(start), EventKind::PortSetReleased(grant));
+    let stamped = move |(unix_millis, kind)| Stamped { unix_millis, event: Event { at: now, kind } };
+    begins.into_iter().chain([ends]).map(stamped)
+}
+
 fn tell(path: &str, recovered: &Recovered) {
     for fault in &recovered.faults {
         tracing::warn!(journal = path, ?fault, "the journal was damaged");
@@ -103,7 +131,7 @@ fn tell(path: &str, recovered: &Recovered) {
     tracing::info!(
         journal = path,
         records = recovered.records,
-        ended_by_a_crash = recovered.ended,
+        ended_by_a_crash = recovered.ended.len(),
         in_quarantine = recovered.quarantine.len(),
         "the journal is open"
     );
@@ -202,5 +230,41 @@ impl Keeper {
     fn push(&mut self, record: Record) {
         // One that is not taken becomes a gap, which the writer tells.
         let _ = self.producer.push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::testing::holding;
+
+    /// IPX-22: exactly one end for each beginning, over a crash too.
+    #[test]
+    fn what_a_crash_ended_is_told_with_the_time_of_the_last_sign_of_life() {
+        let lost = |start| Interval {
+            holding: holding(1),
+            start,
+            since: start,
+            end: None,
+            confirmed_until: None,
+            start_record: 1,
+            end_record: 0,
+            start_doubtful: false,
+            end_doubtful: false,
+        };
+        let told = |start| {
+            let said = untold(&lost(start), 500_000, Instant::ZERO);
+            said.map(|it| (it.unix_millis, matches!(it.event.kind, EventKind::PortSetGranted(_)))).collect()
+        };
+        let young: Vec<_> = told(490_000);
+        assert_eq!(young, [(490_000, true), (500_000, false)]);
+        let old: Vec<_> = told(100_000);
+        assert_eq!(old, [(500_000, false)], "its beginning was told long ago");
+        let last = untold(&lost(100_000), 500_000, Instant::ZERO).last().map(|it| it.event.kind);
+        let Some(EventKind::PortSetReleased(grant)) = last else { panic!("{last:?}") };
+        assert_eq!((grant.b4, grant.external, grant.first_port), {
+            let holding = holding(1);
+            (holding.b4, holding.external, holding.first_port)
+        });
     }
 }

@@ -86,12 +86,15 @@ impl Daemon {
             })?;
         }
         let clock = Clock::start();
-        let (journal, producers) = open_journal(&config, options.text.as_deref(), clock)?;
+        let (mut journal, producers) = open_journal(&config, options.text.as_deref(), clock)?;
         let wakes = (0..config.dataplane.workers).map(|_| Wake::new()).collect::<io::Result<Vec<Wake>>>();
         let wakes = wakes.map_err(|error| StartError::Refused("no eventfd".into(), error))?;
         host.start(&wakes, clock)?;
         // Threads inherit capabilities, so this one comes after they were dropped.
         let events = options.tells_events.then(|| EventLog::start(&config, clock)).transpose()?;
+        if let (Some(journal), Some(events)) = (&mut journal, &events) {
+            events.tell(std::mem::take(&mut journal.untold));
+        }
         let plan = Plan {
             config: &config,
             owners: &owners,

@@ -39,8 +39,8 @@ pub struct Recovered {
     pub log: Log,
     /// What to leave alone, in the order of address and port.
     pub quarantine: Vec<Block>,
-    /// Holdings that were open: they ended at `last_known`, by a crash.
-    pub ended: usize,
+    /// Holdings that were open: they ended at `last_known`, by a crash. In the order of address and port.
+    pub ended: Vec<Interval>,
     /// Time of the last sign of life; 0 for a new journal.
     pub last_known: Millis,
     /// Everything that was wrong.
@@ -96,9 +96,9 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
     })?;
     // Not the later one: the clock may have been set back.
     let last_known = if replay.records > 0 { replay.last_known } else { sealed.last_known };
-    let ended = ledger.open_count();
-    for interval in ledger.open() {
-        rest(&mut resting, &interval, last_known);
+    let ended = ledger.open();
+    for interval in &ended {
+        rest(&mut resting, interval, last_known);
     }
     let mut log = Log::new(folder, replay.next, partition(&replay, sealed, now));
     log.append(now, &[Record::Opened { at: now, last_known, was_closed }]);
@@ -189,7 +189,7 @@ mod tests {
         let folder = Folder::new("recovery");
         crashed(&folder);
         let recovered = opened(&folder, 9000);
-        assert_eq!((recovered.ended, recovered.last_known, recovered.faults.len()), (1, 3000, 0));
+        assert_eq!((recovered.ended.len(), recovered.last_known, recovered.faults.len()), (1, 3000, 0));
         let ports: Vec<u16> = recovered.quarantine.iter().map(|block| *block.ports.start()).collect();
         assert_eq!(ports, [holding(1).first_port, holding(2).first_port]);
         assert!(recovered.quarantine.iter().all(|block| block.until == 129_000));
