@@ -11,8 +11,9 @@ use super::record::Record;
 use super::syslog::Lines;
 use super::time::Now;
 
-/// Octets of a datagram on a path of unknown MTU (RFC 7011 section 10.3.3), of IPv4 and IPv6.
-pub(super) const SAFE_DATAGRAM: [usize; 2] = [512, 1232];
+/// Octets of a message on a path of unknown MTU, by IPv4 and IPv6: packets of 512 octets (RFC 7011 section 10.3.3) and
+/// of 1280, which every path takes (RFC 8200 section 5).
+pub(super) const SAFE_DATAGRAM: [usize; 2] = [512 - 28, 1280 - 48];
 
 /// How a target is spoken to.
 pub(super) enum Form {

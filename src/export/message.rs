@@ -28,6 +28,9 @@ pub struct Encoder {
     pub(super) sequence: u32,
     /// Milliseconds of the monotonic clock when it was made: NetFlow tells its age.
     started: Option<u64>,
+    /// Time of the last message of the session, in seconds: it never goes back where the wall clock does (RFC 7011
+    /// section 8.2).
+    exported: u32,
     /// Octets of a message, at most.
     pub(super) most_octets: usize,
 }
@@ -36,12 +39,13 @@ impl Encoder {
     /// An encoder whose session begins. `most_octets` is the largest message.
     #[must_use]
     pub fn new(format: Format, nel: bool, domain: u32, most_octets: usize) -> Encoder {
-        Encoder { format, nel, domain, sequence: 0, started: None, most_octets: most_octets.min(MOST_OCTETS) }
+        let most_octets = most_octets.min(MOST_OCTETS);
+        Encoder { format, nel, domain, sequence: 0, started: None, exported: 0, most_octets }
     }
 
     /// Begins another session: the sequence starts at 0 (RFC 7011 section 3.1).
     pub fn restart(&mut self) {
-        self.sequence = 0;
+        (self.sequence, self.exported) = (0, 0);
     }
 
     /// Appends one message with as many records as fit, and says how many that are.
@@ -183,7 +187,8 @@ impl Encoder {
     /// Writes the header. `data` counts the data records, `all` the templates too.
     fn finish(&mut self, start: usize, data: u32, all: u32, now: Now, out: &mut [u8]) {
         let length = (out.len() - start) as u16;
-        let seconds = ((now.unix_millis / 1000) as u32).to_be_bytes();
+        self.exported = self.exported.max((now.unix_millis / 1000) as u32);
+        let seconds = self.exported.to_be_bytes();
         let header = &mut out[start..];
         match self.format {
             // RFC 7011 section 3.1.

@@ -264,6 +264,28 @@ fn datagrams_begin_with_two_copies_of_the_templates() {
     assert!(datagrams.iter().all(|datagram| datagram.len() <= 1452));
 }
 
+/// IPX-5, RFC 7011 section 8.4: a collector that comes late knows them soon.
+#[test]
+fn templates_are_told_again_by_datagrams() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let port = socket.local_addr().expect("an address").port();
+    let config = run::config(&format!(
+        "[[ipfix.collector]]\naddress = '127.0.0.1'\nport = {port}\npreset = 'pmacct'\n"
+    ));
+    // A minute of the exporter's passes in half a second.
+    let clock = run::Real::faster(120);
+    let exporter = Exporter::start(&config.export, run::instance(&config), clock).expect("an exporter");
+    let mut buffer = [0; 65_535];
+    let mut seen = 0;
+    // Two copies at first, and one in each of three minutes.
+    while seen < 5 {
+        let octets = socket.recv(&mut buffer).expect("templates");
+        seen += u32::from(octets > 18 && buffer[16..18] == [0, 2]);
+    }
+    exporter.stop(Duration::from_secs(1));
+}
+
 /// IPX-7: the link's MTU shrinks in the middle; what was too large is written anew, nothing is lost or cut.
 #[test]
 fn datagrams_shrink_with_the_path() {

@@ -179,6 +179,19 @@ fn another_reader_understands_ipfix() {
     }
 }
 
+/// RFC 7011 section 8.2: a template is never younger than its records, whatever is done to the wall clock.
+#[test]
+fn the_time_of_export_never_goes_back_in_a_session() {
+    let mut encoder = Encoder::new(Format::Ipfix, false, 9, 1232);
+    let told = |encoder: &mut Encoder, unix_millis| {
+        let now = Now { unix_millis, ..NOW };
+        u32::from_be_bytes(*encoder.templates(Log::PortSets, now)[0][4..].first_chunk().unwrap())
+    };
+    assert_eq!([5_000, 9_999, 2_000, 10_000].map(|at| told(&mut encoder, at)), [5, 9, 9, 10]);
+    encoder.restart();
+    assert_eq!(told(&mut encoder, 2_000), 2);
+}
+
 /// IPX-46
 #[test]
 fn netflow_counts_messages_and_aligns_sets() {
