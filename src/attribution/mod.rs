@@ -15,12 +15,14 @@ pub mod seal;
 pub mod query;
 pub mod fleet;
 mod journal;
+mod age;
 mod clock_watch;
 mod audit;
 mod verify;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use age::Age;
 pub use audit::{Asker, note, note_fleet};
 pub use clock_watch::ClockWatch;
 pub use digest::Digest;

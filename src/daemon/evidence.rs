@@ -1,7 +1,7 @@
 //! What a worker owes the journal: a grant is durable before a packet leaves with one of its ports.
 //!
-//! The record of a grant goes to the journal's writer at once. Until it is on the disk, packets to the Internet
-//! from those ports wait here, in their order and at most so many; everything else goes on. Where no record can
+//! The record of a grant goes to the journal's writer at once. Until it is on the disk, packets from those ports, to
+//! the Internet or to another home, wait here, in their order and at most so many; everything else goes on. Where no record can
 //! be kept, `on-loss` of the configuration decides. After a gap of the journal what is still held is said again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,10 +12,13 @@ use aftr_config::OnLoss;
 
 use crate::attribution::wal::{Producer, Ticket};
 use crate::attribution::{EndCause, Holding, Millis, Record};
-use crate::engine::{Event, EventKind, Grant, Instant};
+use crate::engine::{Event, EventKind, Grant, Instant, WorkerNumber};
 use crate::wire::ipv4::{self, Ipv4, protocol};
+use crate::wire::ipv6::{self, Ipv6, next_header};
 use crate::wire::{Packet, Side};
 
+/// Octets of an IPv6 fragment header (RFC 8200 section 4.5).
+const FRAGMENT_HEADER: usize = 8;
 /// Packets that wait for the disk, at most: a few milliseconds of a worker's traffic.
 const MOST_WAITING: usize = 4096;
 /// A packet waits so long at most. A sync takes milliseconds: a disk that takes longer hangs. Nor may a packet leave
@@ -56,8 +59,16 @@ struct Undurable {
     at: Instant,
 }
 
+/// Where a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    To(Side),
+    ToWorker(WorkerNumber),
+}
+
 struct Waiting {
     packet: Packet,
+    way: Way,
     ticket: Ticket,
     at: Instant,
 }
@@ -143,16 +154,17 @@ impl Evidence {
     }
 
     /// Keeps a packet that must wait for the disk. False: it may leave.
-    pub(super) fn keeps(&mut self, packet: &Packet, to: Side, now: Instant) -> bool {
-        if self.undurable.is_empty() || to != Side::Internet {
+    pub(super) fn keeps(&mut self, packet: &Packet, way: Way, now: Instant) -> bool {
+        if self.undurable.is_empty() {
             return false;
         }
-        let Some(ticket) = self.ticket_of(packet.bytes(), now) else { return false };
+        let ticket = translated(packet.bytes()).and_then(|packet| self.ticket_of(packet, now));
+        let Some(ticket) = ticket else { return false };
         if self.waiting.len() == MOST_WAITING {
             self.lost += 1;
         } else {
             let packet = Packet::copied_from(packet.bytes(), packet.side);
-            self.waiting.push_back(Waiting { packet, ticket, at: now });
+            self.waiting.push_back(Waiting { packet, way, ticket, at: now });
         }
         true
     }
@@ -170,16 +182,16 @@ impl Evidence {
     }
 
     /// The next packet whose grant is durable.
-    pub(super) fn release(&mut self, now: Instant) -> Option<Packet> {
+    pub(super) fn release(&mut self, now: Instant) -> Option<(Packet, Way)> {
         loop {
             let first = self.waiting.front()?;
             let is_settled = self.is_settled(first.ticket, first.at, now);
             if !is_settled && !is_overdue(first.at, now) {
                 return None;
             }
-            let packet = self.waiting.pop_front()?.packet;
+            let Waiting { packet, way, .. } = self.waiting.pop_front()?;
             if is_settled {
-                return Some(packet);
+                return Some((packet, way));
             }
             self.lost += 1;
         }
@@ -225,6 +237,19 @@ fn place(grant: &Grant) -> Place {
 
 fn is_overdue(since: Instant, now: Instant) -> bool {
     now - since > PATIENCE
+}
+
+/// The IPv4 packet whose source may be ours: the packet itself, or what is in it when it goes to a B4. Of a packet in
+/// fragments the first one decides; without it the others are worth nothing.
+fn translated(packet: &[u8]) -> Option<&[u8]> {
+    if packet.first()? >> 4 == 4 {
+        return Some(packet);
+    }
+    match Ipv6::view(packet)?.next_header() {
+        next_header::IPV4 => packet.get(ipv6::HEADER..),
+        next_header::FRAGMENT => packet.get(ipv6::HEADER + FRAGMENT_HEADER..),
+        _ => None,
+    }
 }
 
 /// External port, or identifier of an ICMP query; nothing where a packet has none, or only inside.

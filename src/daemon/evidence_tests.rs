@@ -96,6 +96,7 @@ fn packet(port: Option<u16>) -> Packet {
     Packet::copied_from(&bytes, Side::B4)
 }
 
+const TO_INTERNET: Way = Way::To(Side::Internet);
 const NOW: Instant = Instant::from_millis(10);
 const LATER: Instant = Instant::from_millis(10 + PATIENCE.as_millis() as u64 + 1);
 
@@ -108,12 +109,39 @@ fn while_the_disk_fails_only_the_ports_without_a_record_wait() {
     bed.wait("an error", |bed| bed.evidence.refuses_grants());
     bed.evidence.look(NOW);
     let (new, old) = (packet(Some(grant(7).first_port)), packet(Some(grant(6).last_port)));
-    assert!(bed.evidence.keeps(&new, Side::Internet, NOW));
-    assert!(!bed.evidence.keeps(&old, Side::Internet, NOW), "the neighbour on the same address");
-    assert!(!bed.evidence.keeps(&packet(Some(grant(8).first_port)), Side::Internet, NOW));
-    assert!(bed.evidence.keeps(&packet(None), Side::Internet, NOW), "it keeps its place");
-    assert!(!bed.evidence.keeps(&packet(None), Side::Internet, LATER), "but not for ever");
+    assert!(bed.evidence.keeps(&new, TO_INTERNET, NOW));
+    assert!(!bed.evidence.keeps(&old, TO_INTERNET, NOW), "the neighbour on the same address");
+    assert!(!bed.evidence.keeps(&packet(Some(grant(8).first_port)), TO_INTERNET, NOW));
+    assert!(bed.evidence.keeps(&packet(None), TO_INTERNET, NOW), "it keeps its place");
+    assert!(!bed.evidence.keeps(&packet(None), TO_INTERNET, LATER), "but not for ever");
     assert!(bed.evidence.release(NOW).is_none());
+}
+
+/// RFC 6888 REQ-8, INV-11: a home's first packet may be for another home, in a softwire or at another worker.
+#[test]
+fn a_call_from_home_to_home_waits_for_its_grant_too() {
+    let mut bed = Bed::new("evidence-hairpin", OnLoss::RefuseNewBlocks, 64);
+    bed.break_disk();
+    bed.grant(7, 10);
+    let call = packet(Some(grant(7).first_port));
+    let mut inside = vec![0x60, 0, 0, 0, 0, 28, 4, 64];
+    inside.extend([0; 32]);
+    inside.extend(call.bytes());
+    let inside = Packet::copied_from(&inside, Side::B4);
+    assert!(bed.evidence.keeps(&inside, Way::To(Side::B4), NOW));
+    assert!(bed.evidence.keeps(&call, Way::ToWorker(1), NOW));
+    let neighbour = packet(Some(grant(6).first_port));
+    assert!(!bed.evidence.keeps(&neighbour, Way::ToWorker(1), NOW));
+    bed.mend_disk();
+    let mut released = Vec::new();
+    for _ in 0..5000 {
+        released.extend(bed.evidence.release(NOW).map(|(_, way)| way));
+        if released.len() == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(released, [Way::To(Side::B4), Way::ToWorker(1)]);
 }
 
 /// A packet that leaves much later might use ports that somebody else has by then.
@@ -123,13 +151,13 @@ fn what_has_waited_too_long_is_thrown_away_and_counted() {
     bed.break_disk();
     bed.grant(7, 10);
     bed.wait("an error", |bed| bed.evidence.refuses_grants());
-    assert!(bed.evidence.keeps(&packet(Some(grant(7).first_port)), Side::Internet, NOW));
+    assert!(bed.evidence.keeps(&packet(Some(grant(7).first_port)), TO_INTERNET, NOW));
     assert!(bed.evidence.release(LATER).is_none());
     assert_eq!((bed.evidence.lost, bed.evidence.is_waiting()), (1, false));
     bed.mend_disk();
     bed.wait("a disk", |bed| !bed.evidence.refuses_grants());
     bed.evidence.look(LATER);
-    assert!(!bed.evidence.keeps(&packet(Some(grant(7).first_port)), Side::Internet, LATER));
+    assert!(!bed.evidence.keeps(&packet(Some(grant(7).first_port)), TO_INTERNET, LATER));
 }
 
 /// A grant whose record no queue took would be used without one.
@@ -157,7 +185,7 @@ fn an_alarm_lets_everything_go_on() {
     let new = packet(Some(grant(7).first_port));
     bed.wait("an error", |bed| bed.writer.health().is_failing);
     bed.evidence.look(NOW);
-    assert!(!bed.evidence.refuses_grants() && !bed.evidence.keeps(&new, Side::Internet, NOW));
+    assert!(!bed.evidence.refuses_grants() && !bed.evidence.keeps(&new, TO_INTERNET, NOW));
 }
 
 /// After a gap the journal knows again who has what.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::start_error::StartError;
 use crate::attribution::wal::{Block, Health, Producer, Recovered, WallClock, Writer, WriterOptions};
-use crate::attribution::{ClockWatch, Directory, Interval, Journal, Millis, Record};
+use crate::attribution::{Age, ClockWatch, Directory, Interval, Journal, Millis, Record};
 use crate::engine::{Event, EventKind, Grant, Instant};
 use crate::export::Stamped;
 
@@ -54,11 +54,16 @@ impl JournalKeeper {
         let (writer, mut producers) = Writer::start(log, Wall(clock), options).map_err(refused)?;
         let own = producers.pop().ok_or(io::ErrorKind::InvalidInput.into()).map_err(refused)?;
         let (texts, changed) = channel();
+        // From now on: the clock may be set before the first look.
+        let mut watch = ClockWatch::default();
+        let start = clock.now();
+        watch.observe(start.millis(), clock.unix_millis(start));
         let mut keeper = Keeper {
             journal,
             producer: own,
             clock,
-            watch: ClockWatch::default(),
+            watch,
+            age: Age::new(clock.now().millis(), now, last_known),
             retention_days: config.retention_days,
             text: String::new(),
             is_failing: false,
@@ -152,6 +157,7 @@ struct Keeper {
     producer: Producer,
     clock: Clock,
     watch: ClockWatch,
+    age: Age,
     retention_days: u32,
     /// The configuration in force.
     text: String,
@@ -184,7 +190,7 @@ impl Keeper {
         }
         self.tell_health();
         if looks.is_multiple_of(TIDY)
-            && let Err(error) = self.journal.tidy(self.retention_days, wall)
+            && let Err(error) = self.journal.tidy(self.retention_days, self.age.observe(now.millis(), wall))
         {
             tracing::error!(%error, "the journal cannot be sealed, or what is too old removed; it is tried again");
         }

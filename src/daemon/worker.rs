@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clock::Clock;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Way};
 use super::exchange::{Exchange, PARCEL};
 use super::request::{Losses, Reply, Request, Snapshot};
 use super::wake::Wake;
@@ -88,7 +88,10 @@ impl<D: Device + AsFd> Worker<D> {
         for (packet, verdict) in batch.iter_mut().zip(verdicts) {
             if let Some(side) = verdict.leaves_to(packet.side) {
                 self.send(packet, side, now);
-            } else if let (Verdict::ToWorker(to), Some(exchange)) = (*verdict, &mut self.exchange) {
+            } else if let Verdict::ToWorker(to) = *verdict
+                && !self.is_kept(packet, Way::ToWorker(to), now)
+                && let Some(exchange) = &mut self.exchange
+            {
                 exchange.give(packet, to);
             }
         }
@@ -118,27 +121,35 @@ impl<D: Device + AsFd> Worker<D> {
             self.send(&packet, side, now);
         }
         while let Some((packet, to)) = self.aftr.poll_handover() {
-            if let Some(exchange) = &mut self.exchange {
+            if !self.is_kept(&packet, Way::ToWorker(to), now)
+                && let Some(exchange) = &mut self.exchange
+            {
                 exchange.give_copy(&packet, to);
             }
         }
     }
 
     fn send(&mut self, packet: &Packet, to: Side, now: Instant) {
-        if let Some(evidence) = &mut self.evidence
-            && evidence.keeps(packet, to, now)
-        {
-            return;
+        if !self.is_kept(packet, Way::To(to), now) {
+            self.unsent += u64::from(self.device.send(packet, to).is_err());
         }
-        self.unsent += u64::from(self.device.send(packet, to).is_err());
+    }
+
+    /// Whether a packet waits for the record of a grant.
+    fn is_kept(&mut self, packet: &Packet, way: Way, now: Instant) -> bool {
+        self.evidence.as_mut().is_some_and(|evidence| evidence.keeps(packet, way, now))
     }
 
     /// Sends what waited for the record of a grant, and says again what a gap has made uncertain.
     fn release_what_waited(&mut self, now: Instant) {
         let Some(evidence) = &mut self.evidence else { return };
         evidence.look(now);
-        while let Some(packet) = evidence.release(now) {
-            self.unsent += u64::from(self.device.send(&packet, Side::Internet).is_err());
+        while let Some((packet, way)) = evidence.release(now) {
+            match (way, &mut self.exchange) {
+                (Way::To(side), _) => self.unsent += u64::from(self.device.send(&packet, side).is_err()),
+                (Way::ToWorker(to), Some(exchange)) => exchange.give_copy(&packet, to),
+                (Way::ToWorker(_), None) => {}
+            }
         }
         evidence.say_again(|| self.aftr.grants(), || self.clock.unix_millis(now));
         self.aftr.allow_grants(!evidence.refuses_grants());

@@ -13,7 +13,7 @@ use super::verdict::DropReason;
 use crate::wire::ipv4::{Ipv4, protocol};
 use aftr_config::Protocol;
 
-/// Limits that are remembered, at most: of more than these nothing is told until some are old enough.
+/// Subscribers that are remembered, at most: of more than these nothing is told until some are old enough.
 const MOST_TOLD: usize = 1024;
 /// Seconds between two looks for old ones.
 const FORGETTING: u32 = 1;
@@ -26,22 +26,38 @@ const SUBSCRIBER_INTERVAL: u32 = 60;
 /// What was told of, and when.
 #[derive(Default)]
 pub(super) struct LimitNotices {
-    told: BTreeMap<Limit, Instant>,
+    /// Pools, addresses and tables: as many as there are.
+    of_all: BTreeMap<Limit, Instant>,
+    /// Subscribers' prefixes, and whether it was about pieces: a home with many addresses is one.
+    of_subscribers: BTreeMap<(u128, bool), Instant>,
     forgotten: Instant,
 }
 
 impl LimitNotices {
-    /// Whether it is time to tell of a limit, which then counts as told.
-    fn tells(&mut self, limit: Limit, now: Instant) -> bool {
-        if self.told.get(&limit).is_some_and(|told| now < told.plus_secs(interval(&limit))) {
+    /// Whether it is time to tell of a limit of this subscriber, or of all, which then counts as told.
+    fn tells(&mut self, limit: Limit, prefix: u128, now: Instant) -> bool {
+        let is_early = |told: &Instant| now < told.plus_secs(interval(&limit));
+        let is_of_pieces = matches!(limit, Limit::Fragments { .. });
+        if !is_of_pieces && !matches!(limit, Limit::Subscriber { .. }) {
+            let is_due = !self.of_all.get(&limit).is_some_and(is_early);
+            if is_due {
+                self.of_all.insert(limit, now);
+            }
+            return is_due;
+        }
+        let key = (prefix, is_of_pieces);
+        if self.of_subscribers.get(&key).is_some_and(is_early) {
             return false;
         }
-        if self.told.len() >= MOST_TOLD && now >= self.forgotten.plus_secs(FORGETTING) {
-            self.told.retain(|limit, told| now < told.plus_secs(interval(limit)));
+        if self.of_subscribers.len() >= MOST_TOLD && now >= self.forgotten.plus_secs(FORGETTING) {
+            self.of_subscribers.retain(|_, told| is_early(told));
             self.forgotten = now;
         }
-        let has_room = self.told.len() < MOST_TOLD || self.told.contains_key(&limit);
-        has_room && self.told.insert(limit, now) != Some(now)
+        let has_room = self.of_subscribers.len() < MOST_TOLD || self.of_subscribers.contains_key(&key);
+        if has_room {
+            self.of_subscribers.insert(key, now);
+        }
+        has_room
     }
 }
 
@@ -56,8 +72,9 @@ const fn interval(limit: &Limit) -> u32 {
 impl Aftr {
     /// Tells which limit refused an inner packet from a B4, when the last time is long enough ago.
     pub(super) fn notice_limit(&mut self, packet: &[u8], tunnel: &Tunnel, reason: DropReason, now: Instant) {
+        let prefix = self.settings.subscriber_prefix(tunnel.b4);
         if let Some(limit) = self.limit_of(packet, tunnel, reason)
-            && self.limit_notices.tells(limit, now)
+            && self.limit_notices.tells(limit, prefix, now)
         {
             self.events.push(now, EventKind::LimitReached(limit));
         }

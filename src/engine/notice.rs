@@ -8,12 +8,13 @@ use super::event::{Event, EventKind};
 use super::time::Instant;
 use super::verdict::DropReason;
 
-/// Events that wait to be fetched, at most.
+/// Events that wait to be fetched before others than evidence are lost.
 const MOST_EVENTS: usize = 1 << 16;
 /// Seconds between two notices about the same reason (RFC 8512 `notify-interval` of an instance).
 const REFUSED_INTERVAL: u32 = 10;
 
-/// A bounded queue: an event that does not fit is counted and lost.
+/// A bounded queue: a notice or a mapping that does not fit is counted and lost. What says who holds ports is never
+/// lost here: it is bounded by the port sets, and without it ports would be used that no journal knows of.
 #[derive(Default)]
 pub(super) struct Events {
     queue: VecDeque<Event>,
@@ -22,7 +23,11 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn push(&mut self, at: Instant, kind: EventKind) {
-        if self.queue.len() == MOST_EVENTS {
+        let is_evidence = matches!(
+            kind,
+            EventKind::PortSetGranted(_) | EventKind::PortSetReleased(_) | EventKind::SoftwireMoved { .. }
+        );
+        if self.queue.len() >= MOST_EVENTS && !is_evidence {
             self.lost += 1;
         } else {
             self.queue.push_back(Event { at, kind });
@@ -151,5 +156,34 @@ impl Notices {
             self.pools.len() - 1
         });
         &mut self.pools[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+    use crate::engine::Grant;
+
+    /// INV-11: a reload that ends many mappings at once must not swallow the grants behind them.
+    #[test]
+    fn who_holds_ports_is_never_lost() {
+        let mut events = Events::default();
+        let notice = EventKind::EcnAnomalies { count: 1 };
+        (0..MOST_EVENTS + 10).for_each(|_| events.push(Instant::ZERO, notice));
+        assert_eq!(events.lost, 10);
+        let grant = EventKind::PortSetGranted(Grant {
+            subscriber: Ipv6Addr::LOCALHOST.into(),
+            b4: Ipv6Addr::LOCALHOST,
+            internal: Ipv4Addr::LOCALHOST,
+            pool_id: 1,
+            external: Ipv4Addr::LOCALHOST,
+            first_port: 1024,
+            last_port: 1535,
+        });
+        events.push(Instant::ZERO, grant);
+        let last = std::iter::from_fn(|| events.pop()).last().map(|event| event.kind);
+        assert_eq!((last, events.lost), (Some(grant), 10));
     }
 }

@@ -170,14 +170,14 @@ fn path_of_1400(lab: &mut Topology) -> anyhow::Result<()> {
     let (_, home) = server.recv_from(&mut buffer)?;
     // A router whose own address is still being tried out says nothing.
     let learnt = |lab: &Topology| lab.gateway.snapshot().map(|now| now.counters.tunnel_errors);
-    for _ in 0..10 {
+    for _ in 0..20 {
         server.send_to(&[1; 1400], home)?;
         ensure!(client.recv_from(&mut buffer).is_err(), "1440 bytes came through a link of 1400");
         if learnt(lab)? > 0 {
             break;
         }
     }
-    ensure!(learnt(lab)? == 1, "the router was not heard");
+    ensure!(learnt(lab)? > 0, "the router was not heard");
     for length in [1400, 1472] {
         server.send_to(&vec![2; length], home)?;
         let (count, _) = client.recv_from(&mut buffer).with_context(|| format!("{length} bytes are lost"))?;

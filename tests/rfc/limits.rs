@@ -61,11 +61,15 @@ fn each_limit_is_told_of_by_its_name() {
     assert_eq!(refused(full, 1, udp(H, 6000, R1, 80)), [subscriber(128)]);
 
     let syn = |port, to| tcp(H, port, R1, to, SYN);
-    let mut full = bed("", "[nat.session-limits]\nlimit-per-mapping = 3\nlimit-per-subscriber = 5");
+    let limits = "[nat.session-limits]\nlimit-per-mapping = 3\nlimit-per-subscriber = 5";
+    let mut full = bed("", limits);
     (0..3).for_each(|to| drop(full.up(&b4(1), syn(5000, 80 + to)).to_internet()));
-    full.up(&b4(1), syn(5000, 90));
-    (0..2).for_each(|to| drop(full.up(&b4(1), syn(5001, 80 + to)).to_internet()));
-    assert_eq!(refused(full, 1, syn(5002, 80)), [subscriber(3), subscriber(5)]);
+    assert_eq!(refused(full, 1, syn(5000, 90)), [subscriber(3)]);
+    let mut full = bed("", limits);
+    for (port, to) in [(5000, 80), (5000, 81), (5000, 82), (5001, 80), (5001, 81)] {
+        full.up(&b4(1), syn(port, to)).to_internet();
+    }
+    assert_eq!(refused(full, 1, syn(5002, 80)), [subscriber(5)]);
 
     let limits = "[nat.mapping-limits]\n";
     let mut full = bed("", &format!("{limits}limit-sessions = 2"));
@@ -132,4 +136,21 @@ fn pieces_beyond_a_subscribers_limit_are_told_of() {
     }
     let b4 = b4(1).parse().expect("a B4");
     assert_eq!(told(&full), [Limit::Fragments { b4, internal: H, most: 8 }]);
+}
+
+/// IPX-25: whoever behind one B4 it is, it is one subscriber; and what all share is told of all the same.
+#[test]
+fn a_home_with_many_addresses_silences_nobody() {
+    let one = "[[nat.external-ip-address-pool]]\npool-id = 9\nexternal-ip-pool = [\"192.0.2.1\"]\nmax-subscribers-per-address = 2";
+    let mut full = bed("port-quota = { udp = 1 }", one);
+    (1..=2).for_each(|home| {
+        full.open_udp(&b4(home), 5000);
+    });
+    for number in 0..3000u32 {
+        full.up(&b4(1), udp((0x0a00_0100 + number).into(), 6000, R1, 80));
+    }
+    assert_eq!(told(&full).len(), 1);
+    full.up(&b4(2), udp(H, 6000, R1, 80));
+    full.up(&b4(3), udp(H, 6000, R1, 80));
+    assert_eq!(told(&full).len(), 3);
 }
