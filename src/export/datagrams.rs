@@ -71,7 +71,7 @@ impl Datagrams {
         if self.socket.is_none() {
             add(&self.counters.attempts, 1);
             self.socket = link::datagrams(&self.target)
-                .inspect_err(|error| tracing::warn!(target = self.counters.name(), %error, "no socket"))
+                .inspect_err(|error| tracing::warn!(collector = self.counters.name(), %error, "no socket"))
                 .ok();
         }
         self.counters.is_connected.store(self.socket.is_some(), Ordering::Relaxed);
