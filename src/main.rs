@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use aftr::commands::{attribute, b4, bench, check, exit_code, explain, journal, lab, replay, run};
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
 
 /// A DS-Lite AFTR (RFC 6333): terminates IPv4-in-IPv6 softwires from B4s and shares IPv4 addresses
 /// among them.
@@ -43,6 +44,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The journal, the record of queries and spools name subscribers: they are their owner's alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let outcome = match CommandLine::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(arguments),

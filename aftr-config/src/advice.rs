@@ -372,7 +372,7 @@ mod tests {
             (
                 LIMITS,
                 "[[ipfix.collector]]\naddress = '127.0.0.1'\nqueue-mib = 7",
-                "has no spool: what does not fit in 7 MiB",
+                "the ipfix.collector at 127.0.0.1, port 4739, has no spool: what does not fit in 7 MiB",
             ),
             (
                 LIMITS,

@@ -198,12 +198,14 @@ pub(crate) fn advice(export: &Export, advice: &mut Vec<String>) {
                 .into(),
         );
     }
-    for target in &targets {
+    for (at, target) in targets.iter().enumerate() {
         let address = target.address;
         if target.is_tcp() && target.spool.is_none() {
+            let kind = if at < export.collectors.len() { "ipfix.collector" } else { "syslog.receiver" };
             advice.push(format!(
-                "the collector at {address} has no spool: what does not fit in {} MiB of memory while it is away \
-                 is lost to it",
+                "the {kind} at {address}, port {}, has no spool: what does not fit in {} MiB of memory while it is \
+                 away is lost to it",
+                target.port,
                 target.queue_octets >> 20
             ));
         }

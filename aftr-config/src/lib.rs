@@ -122,7 +122,13 @@ impl Config {
             icmp: IcmpLimits::read(root.table("icmp")),
             dataplane: Dataplane::read(root.table("dataplane")),
             export: Export::read(root.table("ipfix"), root.table("syslog")),
-            journal: if root.has("journal") { Journal::read(root.table("journal")) } else { None },
+            journal: if root.has("journal") {
+                Journal::read(root.table("journal"))
+            } else {
+                // For whoever writes its name wrong.
+                root.report().note_known("journal".to_owned());
+                None
+            },
         };
         root.finish();
         config

@@ -56,11 +56,15 @@ impl<'r> Table<'r> {
 
     /// The table at `key`.
     pub(crate) fn table(&mut self, key: &'static str) -> Table<'r> {
+        let cure = format!("make it a table: [{}]", self.key(key));
+        self.table_or(key, cure)
+    }
+
+    /// The table at `key`; the cure is for something else there. Below an element of a list it has no header.
+    pub(crate) fn table_or(&mut self, key: &'static str, cure: impl Into<String>) -> Table<'r> {
         let path = self.key(key);
         let entries = self.read_with(key, |value| {
-            value.as_table().ok_or_else(|| {
-                Wrong::new(format!("is {}", kind(value)), format!("make it a table: [{path}]"))
-            })
+            value.as_table().ok_or_else(|| Wrong::new(format!("is {}", kind(value)), cure))
         });
         Table { path, entries, asked: Vec::new(), report: self.report }
     }

@@ -133,7 +133,7 @@ impl Target {
 fn read_spool(table: &mut Table<'_>) -> Option<Spool> {
     const CURE: &str = "name a directory: spool = { directory = \"/var/spool/aftr/first\" }";
     let is_there = table.is_table("spool");
-    let mut spool = table.table("spool");
+    let mut spool = table.table_or("spool", "write spool = { directory = \"/var/spool/aftr/first\" }");
     if is_there {
         spool.require("directory", CURE);
     }

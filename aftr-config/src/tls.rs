@@ -24,8 +24,9 @@ pub(crate) fn read_tls(table: &mut Table<'_>) -> Option<Tls> {
     const CA: &str = "name the file of the CA that signed the target's certificate";
     const CERTIFICATE: &str = "name the file of our certificate: the target checks who sends";
     const KEY: &str = "name the file of our certificate's key";
+    const TABLE: &str = "write tls = { ca-file = \"…\", certificate-file = \"…\", key-file = \"…\" }";
     let is_there = table.is_table("tls");
-    let mut tls = table.table("tls");
+    let mut tls = table.table_or("tls", TABLE);
     if is_there {
         tls.require("ca-file", CA);
         tls.require("certificate-file", CERTIFICATE);

@@ -77,7 +77,7 @@ fn health(journal: &Health) -> String {
 /// What became of a collector's records since the start, and of its session now.
 fn report_collector(one: &TargetStatus) {
     tracing::info!(
-        target = one.name,
+        collector = one.name,
         connected = one.is_connected,
         sent = one.sent,
         resent = one.resent,

@@ -14,10 +14,17 @@ pub struct Sysctl {
     wanted: &'static str,
 }
 
-/// The command that sets it.
+/// The command that sets it. A tun that the daemon made is gone when the command is typed: then it is the setting
+/// that the next one begins with.
 impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sudo sysctl -w {}={}", self.path, self.wanted)
+        let mut parts: Vec<&str> = self.path.split('/').collect();
+        if let [_, _, "conf", interface, _] = &mut parts[..]
+            && !fs::exists(self.file()).unwrap_or(true)
+        {
+            *interface = "default";
+        }
+        write!(f, "sudo sysctl -w {}={}", parts.join("/"), self.wanted)
     }
 }
 
@@ -81,5 +88,18 @@ pub(super) fn quieten(interface: &str) {
     let sysctl = Sysctl::new(format!("net/ipv6/conf/{interface}/addr_gen_mode"), "1");
     if let Err(error) = sysctl.set() {
         tracing::debug!(path = %sysctl.path, %error, "the kernel may send router solicitations into the tun");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cure_names_no_interface_that_is_gone() {
+        let cure =
+            |interface: &str| Sysctl::new(format!("net/ipv4/conf/{interface}/forwarding"), "1").to_string();
+        assert_eq!(cure("aftr.gone"), "sudo sysctl -w net/ipv4/conf/default/forwarding=1");
+        assert_eq!(cure("lo"), "sudo sysctl -w net/ipv4/conf/lo/forwarding=1");
     }
 }

@@ -1,5 +1,5 @@
 //! A target by UDP: nobody says what arrived, so nothing is kept. Templates go first, twice, and again every
-//! `template-refresh` seconds (RFC 7011 section 8.4).
+//! `template-refresh` seconds (RFC 7011 section 8.4), and when somebody may have begun to listen.
 
 use std::io;
 use std::net::UdpSocket;
@@ -24,6 +24,8 @@ const BATCH: usize = 4096;
 const MOST_DATAGRAM: usize = 1452;
 /// Copies of the templates before the first record (RFC 7011 section 10.3.5 says: several).
 const COPIES: usize = 2;
+/// Least time between templates to a port that refuses: whoever listens there next has none.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// The datagrams of one target.
 pub(super) struct Datagrams {
@@ -35,6 +37,8 @@ pub(super) struct Datagrams {
     socket: Option<UdpSocket>,
     size: usize,
     refreshed: Option<Instant>,
+    /// Whether nobody was listening after the templates went.
+    was_refused: bool,
     taken: Vec<Record>,
     /// How many of them were sent.
     done: usize,
@@ -59,6 +63,7 @@ impl Datagrams {
             socket: None,
             size: SAFE_DATAGRAM[usize::from(target.address.is_ipv6())],
             refreshed: None,
+            was_refused: false,
             taken: Vec::new(),
             done: 0,
             message: Vec::new(),
@@ -71,7 +76,7 @@ impl Datagrams {
         if self.socket.is_none() {
             add(&self.counters.attempts, 1);
             self.socket = link::datagrams(&self.target)
-                .inspect_err(|error| tracing::warn!(target = self.counters.name(), %error, "no socket"))
+                .inspect_err(|error| tracing::warn!(collector = self.counters.name(), %error, "no socket"))
                 .ok();
         }
         self.counters.is_connected.store(self.socket.is_some(), Ordering::Relaxed);
@@ -79,6 +84,7 @@ impl Datagrams {
             return;
         }
         self.learn_size();
+        self.learn_refusal();
         self.refresh(about, now);
         loop {
             if self.done == self.taken.len() {
@@ -109,10 +115,15 @@ impl Datagrams {
     fn refresh(&mut self, about: &Surroundings<'_>, now: Now) {
         let copies = match self.refreshed {
             None => COPIES,
+            Some(refreshed)
+                if self.was_refused && !self.is_idle() && now.monotonic >= refreshed + AFTER_REFUSAL =>
+            {
+                COPIES
+            }
             Some(refreshed) if now.monotonic >= refreshed + self.refresh => 1,
             Some(_) => return,
         };
-        self.refreshed = Some(now.monotonic);
+        (self.refreshed, self.was_refused) = (Some(now.monotonic), false);
         for _ in 0..copies {
             for message in self.form.opening(about, now) {
                 self.send(&message);
@@ -151,10 +162,11 @@ impl Datagrams {
 
     /// Sends a datagram. An error that is there before belongs to an earlier one (`ECONNREFUSED`: an ICMP error
     /// came), so it is tried twice.
-    fn send(&self, message: &[u8]) -> Option<io::Error> {
+    fn send(&mut self, message: &[u8]) -> Option<io::Error> {
         let socket = self.socket.as_ref()?;
         let mut result = socket.send(message);
         if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            self.was_refused = true;
             add(&self.counters.refused, 1);
             result = socket.send(message);
         }
@@ -168,6 +180,15 @@ impl Datagrams {
                 add(&self.counters.refused, 1);
                 Some(error)
             }
+        }
+    }
+
+    /// Takes the ICMP error that came since the last datagram: the next one may find a collector.
+    fn learn_refusal(&mut self) {
+        let error = self.socket.as_ref().and_then(|socket| socket.take_error().ok().flatten());
+        if error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            self.was_refused = true;
+            add(&self.counters.refused, 1);
         }
     }
 
@@ -186,3 +207,7 @@ impl Datagrams {
         self.form.limit(size);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/datagrams.rs"]
+mod tests;

@@ -26,6 +26,11 @@ const BATCH: usize = 1024;
 /// Longest wait for a socket: what comes in meanwhile must fit into the queue.
 const SOCKET_WAIT: Duration = Duration::from_millis(50);
 
+const SPOOL_CURE: &str = "\n  give a directory that the account of aftr may write; under systemd one below \
+                          /var/lib/aftr/spool (docs/export.md)";
+const TLS_CURE: &str = "\n  give PEM files that the account of aftr may read; under systemd by LoadCredential= \
+                        (docs/export.md)";
+
 /// Tells all targets of a configuration.
 pub struct Exporter {
     ledger: Ledger,
@@ -194,12 +199,15 @@ impl Running {
             let domain = shared.instance().nat_instance_id;
             let open = |spool| {
                 Spool::open(spool, domain, now).map_err(|error| {
-                    io::Error::new(error.kind(), format!("spool {}: {error}", spool.directory.display()))
+                    io::Error::new(
+                        error.kind(),
+                        format!("spool {}: {error}{SPOOL_CURE}", spool.directory.display()),
+                    )
                 })
             };
             let spool = target.spool.as_ref().map(open).transpose()?;
             let link = Tcp::new(target).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: tls: {error}", counters.name()))
+                io::Error::new(error.kind(), format!("{}: tls: {error}{TLS_CURE}", counters.name()))
             })?;
             let session = Session::new(link, target, form, spool, own_queue, own_counters);
             builder.spawn(move || run_session(session, &about, &waits))?

@@ -250,7 +250,7 @@ impl<L: Link> Session<L> {
         self.reported = Some(now.monotonic);
         let unwritten = opening.concat();
         self.state = State::Up { stream, unwritten, written: 0, progress: now.monotonic };
-        tracing::info!(target = self.counters.name(), "connected");
+        tracing::info!(collector = self.counters.name(), "connected");
     }
 
     fn break_off(&mut self, error: &io::Error) {
@@ -258,9 +258,9 @@ impl<L: Link> Session<L> {
             add(&self.counters.breaks, 1);
         }
         if error.kind() == io::ErrorKind::InvalidData {
-            tracing::error!(target = self.counters.name(), %error, "not trusted: records wait");
+            tracing::error!(collector = self.counters.name(), %error, "not trusted: records wait");
         } else {
-            tracing::warn!(target = self.counters.name(), %error, "not connected: records wait");
+            tracing::warn!(collector = self.counters.name(), %error, "not connected: records wait");
         }
         self.state = State::Away;
         for batch in self.window.drain().collect::<Vec<_>>().into_iter().rev() {
@@ -376,7 +376,7 @@ impl<L: Link> Session<L> {
                 break;
             }
             if let Err(error) = spool.append(&self.kept, now) {
-                tracing::warn!(target = self.counters.name(), %error, "the spool refuses: records stay in memory");
+                tracing::warn!(collector = self.counters.name(), %error, "the spool refuses: records stay in memory");
                 self.spool_rests = Some(now.monotonic + SPOOL_REST);
                 return;
             }

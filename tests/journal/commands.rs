@@ -1,9 +1,11 @@
 //! What an operator types, and reads.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use crate::bed::{Folder, block, small_journal};
-use crate::program::{aftr, assert_ends, text};
+use crate::program::{AFTR, aftr, assert_ends, text};
 
 fn journal(name: &str) -> (Folder, String) {
     let folder = Folder::new(name);
@@ -32,17 +34,34 @@ fn one_subscriber_is_named_with_the_evidence_and_the_question_is_kept() {
     };
     let parts = ["unique:", "2001:db8:b4:1::/64", "2026-11-21T12:01:00.000Z (idle)", ".parquet, SHA-256 "];
     assert_ends(&ask("2026-11-21T12:00:30Z", &[]), 0, &parts);
-    assert_ends(&ask("2026-11-21T13:12:00+01:00", &[]), 0, &["unique:", "2001:db8:b4:3::/64"]);
+    assert_ends(
+        &ask("2026-11-21T13:12:00+01:00", &[]),
+        0,
+        &["unique:", "2001:db8:b4:3::/64", ", no end yet"],
+    );
     assert_ends(&ask("2026-11-21T12:05:00Z", &[]), 0, &["none:"]);
     assert_ends(&ask("2026-11-21T12:05:00Z", &["--uncertainty", "600"]), 0, &["unknown (before-retention)"]);
     assert_ends(&ask("2026-11-21T12:06:00Z", &["--uncertainty", "301"]), 0, &["ambiguous:", "2 subscribers"]);
     assert_ends(&ask("2026-11-21T11:00:00Z", &[]), 0, &["unknown (before-retention)"]);
     assert_ends(&ask("2026-11-21T20:00:00Z", &[]), 0, &["unknown (log-gap)", "the journal ends"]);
+    let portless =
+        ["attribute", "198.18.0.0", "", "2026-11-21T12:00:30Z", "--journal", &path, "--case", "AZ 17/26"];
+    assert_ends(&aftr(&portless), 2, &["write a port", "or - when it is not known"]);
     assert_ends(&ask("yesterday", &[]), 2, &["write UTC as 2026-11-21T12:00:00Z"]);
     let audit = fs::read_to_string(folder.join("audit")).unwrap();
     assert_eq!(audit.lines().count(), 7);
     assert!(audit.lines().all(|line| line.contains(r#""case":"AZ 17/26""#)), "{audit}");
     assert_ends(&aftr(&["journal", "verify", "--journal", &path]), 0, &["7 queries", "everything fits"]);
+}
+
+/// Whatever the umask of who asks, others read nothing of it.
+#[test]
+fn the_record_of_queries_is_its_owners_alone() {
+    let (folder, path) = journal("private");
+    let words = ["attribute", "198.18.0.0", "-", "2026-11-21T12:00:30Z", "--journal", &path, "--case", "1"];
+    let output = Command::new("sh").args(["-c", "umask 0; exec \"$@\"", "sh", AFTR]).args(words).output();
+    assert_ends(&output.unwrap(), 0, &["broad:"]);
+    assert_eq!(fs::metadata(folder.join("audit")).unwrap().mode() & 0o077, 0);
 }
 
 /// Europol's case of fifty customers: without the port nobody is singled out.
@@ -52,6 +71,8 @@ fn without_a_port_the_answer_is_broad() {
     let words = ["attribute", "198.18.0.0", "-", "2026-11-21T12:00:30Z", "--journal", &path, "--case", "1"];
     let parts = ["broad:", "any of 2 subscribers", "RFC 6302", "2001:db8:b4:2::/64"];
     assert_ends(&aftr(&words), 0, &parts);
+    let later = ["attribute", "198.18.0.0", "-", "2026-11-21T12:05:00Z", "--journal", &path, "--case", "1"];
+    assert_ends(&aftr(&later), 0, &["broad:", "may have been 1 subscriber\n", "2001:db8:b4:2::/64"]);
 }
 
 /// ATT-3: the batch says what the single questions say.

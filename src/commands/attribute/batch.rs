@@ -32,7 +32,7 @@ fn question(line: &str, uncertainty: u64) -> Result<Question, String> {
     if rest.len() > 2 {
         return Err("it has more than five fields".to_owned());
     }
-    let Port(port) = parse_port(port)?;
+    let Port(port) = parse_port(if port.is_empty() { "-" } else { port })?;
     Ok(Question {
         address: address.parse().map_err(|_| format!("{address} is no IPv4 address"))?,
         port,

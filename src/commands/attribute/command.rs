@@ -122,11 +122,11 @@ fn questions(arguments: &Arguments) -> anyhow::Result<Vec<Question>> {
 
 pub(super) fn parse_port(text: &str) -> Result<Port, String> {
     match text {
-        "-" | "" => Ok(Port(None)),
+        "-" => Ok(Port(None)),
         text => text
             .parse()
             .map(|port| Port(Some(port)))
-            .map_err(|_| "write 0 to 65535, or - for unknown".to_owned()),
+            .map_err(|_| "write a port, 0 to 65535, or - when it is not known".to_owned()),
     }
 }
 

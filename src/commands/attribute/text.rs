@@ -36,6 +36,7 @@ fn sentence(answer: &Answer) -> String {
         Verdict::Unique(subscriber) => format!("unique: {what} was held by {subscriber}"),
         Verdict::Ambiguous(all) => format!("ambiguous: {what} was held by {} subscribers", all.len()),
         Verdict::None => format!("none: {what} was held by nobody"),
+        Verdict::Broad(all) if all.len() == 1 => format!("broad: {what} may have been 1 subscriber"),
         Verdict::Broad(all) => format!("broad: {what} may have been any of {} subscribers", all.len()),
         Verdict::Unknown(reason) => format!("unknown ({}): {what}", reason.name()),
     }
@@ -76,7 +77,11 @@ fn describe(text: &mut String, evidence: &Evidence) {
     if interval.start_doubtful || interval.end_doubtful {
         text.push_str("clock      not synchronised when this was written\n");
     }
-    let _ = writeln!(text, "records    {}-{}", interval.start_record, interval.end_record);
+    let _ = match (interval.end_record, interval.end) {
+        (0, None) => writeln!(text, "records    {}, no end yet", interval.start_record),
+        (0, Some(_)) => writeln!(text, "records    {}, none of its end", interval.start_record),
+        (end, _) => writeln!(text, "records    {}-{end}", interval.start_record),
+    };
     let _ = writeln!(text, "hash       {}", evidence.hash());
     let _ = match &evidence.place {
         Place::Log(chain) => writeln!(text, "in         the log, whose last batch has the hash {chain}"),
