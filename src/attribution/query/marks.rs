@@ -15,6 +15,8 @@ pub(in crate::attribution) struct Spans {
     pub(in crate::attribution) doubts: Vec<RangeInclusive<Millis>>,
     /// Holdings may have been open that no record tells of: nobody can be excluded.
     pub(in crate::attribution) blind: Vec<RangeInclusive<Millis>>,
+    /// The AFTR was stopped, in order: nobody held anything.
+    pub(in crate::attribution) off: Vec<RangeInclusive<Millis>>,
     /// From when on which configuration held.
     pub(in crate::attribution) configurations: Vec<(Millis, Digest)>,
 }
@@ -78,6 +80,9 @@ impl Spans {
                 Record::Opened { at, last_known, .. } if last_known > at => {
                     // The clock was set back while nothing ran: these moments came twice.
                     self.doubts.push(at..=last_known.saturating_add(CRASH));
+                }
+                Record::Opened { at, last_known, was_closed: true } if last_known > 0 => {
+                    self.off.push(last_known..=at);
                 }
                 Record::Opened { at, last_known, was_closed: false } if last_known > 0 => {
                     if last_known + CRASH < at {
