@@ -142,26 +142,30 @@ impl Ledger {
         closed: &mut impl FnMut(Interval),
     ) {
         let key = key(&holding);
+        let mut start = since;
         if let Some(open) = self.open.get_mut(&key) {
             let is_same = open.since == since
-                && (open.holding.b4 == holding.b4 || open.holding.subscriber() == holding.subscriber())
+                && open.holding.subscriber() == holding.subscriber()
                 && open.holding.last_port == holding.last_port;
-            if is_same {
-                // Said again: whatever was lost, it was not its end. A move may have been.
+            if is_same && open.holding.b4 == holding.b4 {
+                // Said again: whatever was lost, it was not its end.
                 open.confirmed_until = None;
-                open.holding.b4 = holding.b4;
                 return;
             }
+            if is_same {
+                // The record of its move is lost: the past keeps its B4.
+                start = at;
+            }
             let lost = self.take(key);
-            closed(ended_unseen(lost, since));
+            closed(ended_unseen(lost, start));
         }
         let interval = Interval {
             holding,
-            start: since,
+            start,
             since,
             end: None,
             confirmed_until: None,
-            start_record: if since == at { sequence } else { 0 },
+            start_record: if start == at { sequence } else { 0 },
             end_record: 0,
             start_doubtful: self.clock_is_doubtful,
             end_doubtful: false,
@@ -380,6 +384,17 @@ mod tests {
         assert_eq!(closed[0].end, Some((20, EndCause::Migration)));
         assert_eq!((closed[1].start, closed[1].holding.b4, closed[1].end_record), (20, to, 4));
         assert_eq!((closed.len(), ledger.open()[0].holding), (2, holding(2)));
+    }
+
+    #[test]
+    fn said_again_behind_another_b4_it_leaves_the_past_its_own() {
+        let to: Ipv6Addr = "2001:db8:b4:1::99".parse().unwrap();
+        let again = Record::Started { at: 40, since: 10, holding: Holding { b4: to, ..holding(1) } };
+        let (closed, ledger) = run(&[started(10, holding(1)), gap(20, 30), again]);
+        assert_eq!((closed[0].holding, closed[0].end), (holding(1), Some((40, EndCause::Lost))));
+        assert_eq!(closed[0].confirmed_until, Some(20));
+        let open = ledger.open()[0];
+        assert_eq!((open.holding.b4, open.start, open.since, open.start_record), (to, 40, 10, 3));
     }
 
     #[test]

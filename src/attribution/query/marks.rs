@@ -15,6 +15,8 @@ pub(in crate::attribution) struct Spans {
     pub(in crate::attribution) doubts: Vec<RangeInclusive<Millis>>,
     /// Holdings may have been open that no record tells of: nobody can be excluded.
     pub(in crate::attribution) blind: Vec<RangeInclusive<Millis>>,
+    /// The AFTR was stopped, in order: nobody held anything.
+    pub(in crate::attribution) off: Vec<RangeInclusive<Millis>>,
     /// From when on which configuration held.
     pub(in crate::attribution) configurations: Vec<(Millis, Digest)>,
 }
@@ -75,6 +77,13 @@ impl Spans {
                     blind_since = Some(blind_since.unwrap_or(from).min(from));
                     self.holes.push((from.min(to)..=from.max(to), Hole::Gap(why)));
                 }
+                Record::Opened { at, last_known, .. } if last_known > at => {
+                    // The clock was set back while nothing ran: these moments came twice.
+                    self.doubts.push(at..=last_known.saturating_add(CRASH));
+                }
+                Record::Opened { at, last_known, was_closed: true } if last_known > 0 => {
+                    self.off.push(last_known..=at);
+                }
                 Record::Opened { at, last_known, was_closed: false } if last_known > 0 => {
                     if last_known + CRASH < at {
                         self.holes.push((last_known + CRASH..=at, Hole::Down));
@@ -119,4 +128,25 @@ impl Spans {
 /// Whether two spans have a moment in common.
 pub(in crate::attribution) fn meet(one: &RangeInclusive<Millis>, other: &RangeInclusive<Millis>) -> bool {
     one.start() <= other.end() && other.start() <= one.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(marks: &[Record]) -> Spans {
+        let marks: Vec<(u64, Record)> = (1..).zip(marks.iter().copied()).collect();
+        let mut spans = Spans::default();
+        spans.add(&marks, (0, 100_000), Began::default());
+        spans
+    }
+
+    #[test]
+    fn a_start_with_the_clock_behind_is_a_doubt_of_all_that_came_twice() {
+        for was_closed in [false, true] {
+            let spans = spans(&[Record::Opened { at: 5000, last_known: 9000, was_closed }]);
+            assert_eq!((spans.doubts, spans.holes), (vec![5000..=10_000], Vec::new()));
+        }
+        assert!(spans(&[Record::Opened { at: 9000, last_known: 9000, was_closed: true }]).doubts.is_empty());
+    }
 }

@@ -13,7 +13,7 @@ use super::log::{Log, Partition};
 use super::replay::{Fault, Position, replay};
 use crate::attribution::digest::Digest;
 use crate::attribution::ledger::{Interval, Ledger};
-use crate::attribution::record::{Millis, Record};
+use crate::attribution::record::{ClockChange, Millis, Record};
 
 /// Ports of lost holdings rest this long (RFC 6888 REQ-8: "SHOULD wait … at least 120 seconds").
 pub const QUARANTINE: Millis = 120_000;
@@ -84,9 +84,13 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
     let replay = replay(folder, from, |sequence, record| {
         was_closed = matches!(record, Record::Closed { .. });
         some.push((sequence, *record));
-        if some.len() == AT_ONCE {
+        let step = step_of(record);
+        if some.len() == AT_ONCE || step.is_some() {
             ledger.apply_all(&some, |at, interval| rest(&mut resting, &interval, at));
             some.clear();
+        }
+        if let Some((before, at)) = step {
+            resting.iter_mut().for_each(|(then, _)| *then = shifted(*then, before, at));
         }
     })?;
     ledger.apply_all(&some, |at, interval| rest(&mut resting, &interval, at));
@@ -113,9 +117,21 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
     })
 }
 
+/// The time before a step of the clock, and after it.
+fn step_of(record: &Record) -> Option<(Millis, Millis)> {
+    match *record {
+        Record::Clock { at, before, change: ClockChange::Step } => Some((before, at)),
+        _ => None,
+    }
+}
+
+/// A time of the clock before a step, as the clock behind it counts: ports rest as long as they did.
+fn shifted(time: Millis, before: Millis, at: Millis) -> Millis {
+    if at >= before { time.saturating_add(at - before) } else { time.saturating_sub(before - at) }
+}
+
 /// Ports and since when they rest, of the last [`QUARANTINE`] of the log.
 fn rest(resting: &mut VecDeque<(Millis, Interval)>, interval: &Interval, at: Millis) {
-    // A step of the clock may leave some in that need not be: that is the safe side.
     while resting.front().is_some_and(|(then, _)| then + QUARANTINE < at) {
         resting.pop_front();
     }
@@ -193,6 +209,26 @@ mod tests {
         let ports: Vec<u16> = recovered.quarantine.iter().map(|block| *block.ports.start()).collect();
         assert_eq!(ports, [holding(1).first_port, holding(2).first_port]);
         assert!(recovered.quarantine.iter().all(|block| block.until == 129_000));
+    }
+
+    #[test]
+    fn a_step_of_the_clock_takes_nothing_out_of_the_quarantine_and_leaves_nothing_in() {
+        for (step, last, rests) in [(4_000_000u64, 4_005_000u64, true), (500_000, 630_000, false)] {
+            let folder = Folder::new("stepped");
+            let mut log = opened(&folder, 1_000_000).log;
+            log.append(1_000_000, &[started(1_000_000, holding(1)), started(1_000_000, holding(2))]);
+            let ended = |at, of| Record::Ended { at, since: 1_000_000, holding: of, cause: EndCause::Idle };
+            log.append(1_001_000, &[ended(1_001_000, holding(1))]);
+            let change = ClockChange::Step;
+            log.append(step, &[Record::Clock { at: step, before: 1_002_000, change }]);
+            log.append(last, &[ended(last, holding(2))]);
+            log.sync(last).unwrap();
+            drop(log);
+            let ports: Vec<u16> =
+                opened(&folder, last + 1).quarantine.iter().map(|block| *block.ports.start()).collect();
+            assert_eq!(ports.contains(&holding(1).first_port), rests, "{step}");
+            assert!(ports.contains(&holding(2).first_port));
+        }
     }
 
     /// Power lost in the middle of a write: at each octet.

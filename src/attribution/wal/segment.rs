@@ -141,6 +141,8 @@ pub(crate) fn decode_batch(octets: &[u8]) -> Option<(BatchHeader, &[u8])> {
         return None;
     }
     let (first, made) = (raw.first.get(), raw.made.get());
+    // The numbers of its records, and of the next one, can be counted.
+    first.checked_add(count as u64)?;
     Some((BatchHeader { first, count, chain: Digest(raw.chain), made }, body))
 }
 
@@ -202,5 +204,15 @@ mod tests {
         }
         let (batch, body) = decode_batch(&octets[second..]).unwrap();
         assert!(follows(&batch, chain, body) && !follows(&batch, Digest::default(), body));
+    }
+
+    #[test]
+    fn a_batch_whose_numbers_cannot_be_counted_is_none() {
+        let mut octets = Vec::new();
+        encode_batch(&mut octets, Digest::default(), u64::MAX, 5, &[Record::Alive { at: 1 }]);
+        assert!(decode_batch(&octets).is_none() && next_batch(&octets).is_none());
+        octets.clear();
+        encode_batch(&mut octets, Digest::default(), u64::MAX - 1, 5, &[Record::Alive { at: 1 }]);
+        assert!(decode_batch(&octets).is_some());
     }
 }
