@@ -119,9 +119,10 @@ pub(crate) fn recover(folder: &Path, aside: &Path, sealed: &Sealed, now: Millis)
 
 /// The time before a step of the clock, and after it.
 fn step_of(record: &Record) -> Option<(Millis, Millis)> {
-    match *record {
-        Record::Clock { at, before, change: ClockChange::Step } => Some((before, at)),
-        _ => None,
+    if let Record::Clock { at, before, change: ClockChange::Step } = *record {
+        Some((before, at))
+    } else {
+        None
     }
 }
 
